@@ -1,0 +1,69 @@
+package netio
+
+import (
+	"runtime"
+	"sync"
+)
+
+// Pool is a few workers that flush the writers which were woken, in the order of their waking. A worker lives only while there is work, so an idle pool holds no goroutine
+// and needs no closing. All methods may run at once.
+type Pool struct {
+	workers int
+
+	mu         sync.Mutex
+	head, tail *Writer
+	running    int
+}
+
+var defaultPool = NewPool(0)
+
+// NewPool makes a pool of at most the given number of workers; 0 means one for each processor that Go may use.
+func NewPool(workers int) *Pool {
+	if workers <= 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	return &Pool{workers: workers}
+}
+
+// push queues a writer whose busy flag the caller has just set.
+func (p *Pool) push(w *Writer) {
+	p.mu.Lock()
+	if p.tail == nil {
+		p.head = w
+	} else {
+		p.tail.next = w
+	}
+	p.tail = w
+	start := p.running < p.workers
+	if start {
+		p.running++
+	}
+	p.mu.Unlock()
+	if start {
+		go p.work()
+	}
+}
+
+// pop takes the next writer, or counts the worker out.
+func (p *Pool) pop() *Writer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w := p.head
+	if w == nil {
+		p.running--
+		return nil
+	}
+	p.head, w.next = w.next, nil
+	if p.head == nil {
+		p.tail = nil
+	}
+	return w
+}
+
+func (p *Pool) work() {
+	s := scratchPool.Get().(*scratch)
+	for w := p.pop(); w != nil; w = p.pop() {
+		w.turn(s)
+	}
+	scratchPool.Put(s)
+}

@@ -1,0 +1,151 @@
+package ring
+
+import "context"
+
+const notArmed = -1
+
+// Cursor is a position in a ring. Its methods must not run at once with each other, except that Seq, Arm, Wait and Close may run while the writer appends.
+type Cursor[T any] struct {
+	ring   *Ring[T]
+	seq    uint64 // guarded by ring.mu
+	slot   int    // place in ring.waiting, or notArmed; guarded by ring.mu
+	closed bool   // guarded by ring.mu
+	notify notifier
+}
+
+// notifier wakes a goroutine that waits in Cursor.Wait.
+type notifier chan struct{}
+
+// Wake lets one Wait go on.
+func (n notifier) Wake() {
+	select {
+	case n <- struct{}{}:
+	default:
+	}
+}
+
+// Cursor opens a cursor whose next item is the one with the sequence number at: an older one than the ring holds is told as missed at the first Read, and one past
+// the head waits for it.
+func (r *Ring[T]) Cursor(at uint64) *Cursor[T] {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cursors++
+	return &Cursor[T]{ring: r, seq: at, slot: notArmed}
+}
+
+func (c *Cursor[T]) setSlot(i int) { c.slot = i }
+
+// Ring returns the ring that the cursor follows.
+func (c *Cursor[T]) Ring() *Ring[T] { return c.ring }
+
+// Seq returns the sequence number of the next item to be read.
+func (c *Cursor[T]) Seq() uint64 {
+	c.ring.mu.Lock()
+	defer c.ring.mu.Unlock()
+	return c.seq
+}
+
+// Seek moves the cursor: the next item read is the one with the sequence number seq. An armed cursor is no longer armed.
+func (c *Cursor[T]) Seek(seq uint64) {
+	c.ring.mu.Lock()
+	defer c.ring.mu.Unlock()
+	c.disarmLocked()
+	c.seq = seq
+}
+
+// Lag returns how many items stand between the cursor and the head, those that it missed included.
+func (c *Cursor[T]) Lag() uint64 {
+	r := c.ring
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c.seq >= r.head {
+		return 0
+	}
+	return r.head - c.seq
+}
+
+// Read copies the next items into dst and moves past them. It never waits: n is 0 and err nil at the head. missed counts items that left the ring before
+// they were read; the cursor then goes on at the oldest one held. Once the ring is closed and everything is read, err is the ring's cause.
+func (c *Cursor[T]) Read(dst []Item[T]) (n int, missed uint64, err error) {
+	r := c.ring
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c.seq < r.tail {
+		missed = r.tail - c.seq
+		c.seq = r.tail
+	}
+	mask := r.mask()
+	for n < len(dst) && c.seq < r.head {
+		dst[n] = r.items[c.seq&mask]
+		c.seq++
+		n++
+	}
+	if n == 0 && missed == 0 && r.closed && len(dst) > 0 {
+		err = r.cause
+	}
+	return n, missed, err
+}
+
+// Arm asks for one call of w.Wake as soon as there is something to read, be it an item or the end of the ring. It returns false, and asks for nothing, when there is
+// something now. An armed cursor that is armed again wakes the newer w.
+func (c *Cursor[T]) Arm(w Waker) bool {
+	r := c.ring
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c.seq < r.head || r.closed || c.closed {
+		return false
+	}
+	if c.slot != notArmed {
+		r.waiting[c.slot].waker = w
+		return true
+	}
+	c.slot = len(r.waiting)
+	r.waiting = append(r.waiting, waiting{cursor: c, waker: w})
+	return true
+}
+
+// disarmLocked takes the cursor out of the waiting list.
+func (c *Cursor[T]) disarmLocked() {
+	if c.slot == notArmed {
+		return
+	}
+	r := c.ring
+	last := len(r.waiting) - 1
+	moved := r.waiting[last]
+	r.waiting[c.slot] = moved
+	moved.cursor.setSlot(c.slot)
+	r.waiting[last] = waiting{}
+	r.waiting = r.waiting[:last]
+	c.slot = notArmed
+}
+
+// Wait returns when there is something to read (nil) or when ctx ends (its error). A closed cursor does not wait.
+func (c *Cursor[T]) Wait(ctx context.Context) error {
+	if c.notify == nil {
+		c.notify = make(notifier, 1)
+	}
+	for c.Arm(c.notify) {
+		select {
+		case <-c.notify:
+		case <-ctx.Done():
+			c.ring.mu.Lock()
+			c.disarmLocked()
+			c.ring.mu.Unlock()
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// Close gives the cursor up. It may be called more than once.
+func (c *Cursor[T]) Close() {
+	r := c.ring
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c.closed {
+		return
+	}
+	c.closed = true
+	c.disarmLocked()
+	r.cursors--
+}

@@ -1,0 +1,105 @@
+package ring
+
+import "sync"
+
+// deriveBatch is how many items a derived ring takes from its source under one lock.
+const deriveBatch = 32
+
+// derived makes the items of one ring out of another's.
+type derived[S, T any] struct {
+	mu     sync.Mutex
+	src    *Cursor[S]
+	dst    *Ring[T]
+	make   func(Item[S]) (T, int)
+	batch  [deriveBatch]Item[S]
+	closed bool
+}
+
+// Wake makes what is new; it runs in the goroutine of the source's writer.
+func (d *derived[S, T]) Wake() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for !d.closed {
+		n, _, err := d.src.Read(d.batch[:])
+		for i := range n {
+			v, size := d.make(d.batch[i])
+			d.dst.appendAt(Item[T]{Seq: d.batch[i].Seq, Time: d.batch[i].Time, Size: size, Value: v})
+		}
+		clear(d.batch[:n])
+		if err != nil {
+			d.dst.Close(err)
+			return
+		}
+		if n == 0 && d.src.Arm(d) {
+			return
+		}
+	}
+}
+
+func (d *derived[S, T]) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closed = true
+	d.src.Close()
+}
+
+// Outputs is a set of rings that are derived from one source, each made once for all its readers and alive while somebody reads it. An item has the
+// same sequence number as the one it was made from. The zero value is ready; all methods may run at once.
+type Outputs[S, T any] struct {
+	mu   sync.Mutex
+	open map[string]*shared[S, T]
+}
+
+type shared[S, T any] struct {
+	derived *derived[S, T]
+	readers int
+}
+
+// Output is one reader's hold on a derived ring.
+type Output[T any] struct {
+	// Ring is the derived ring.
+	Ring  *Ring[T]
+	close func()
+	once  sync.Once
+}
+
+// Close gives up the hold; with the last one the derived ring ends. It may be called more than once.
+func (o *Output[T]) Close() { o.once.Do(o.close) }
+
+// Open returns the derived ring called name, making it if nobody reads it yet: it then begins with the source's item from. newMaker is called for a
+// new ring only and returns the function that makes an item and its size; that function is called for one item after the other, in order, in the
+// goroutine of the source's writer, so it may keep state.
+func (o *Outputs[S, T]) Open(name string, src *Ring[S], from uint64, l Limits, newMaker func() func(Item[S]) (T, int)) *Output[T] {
+	o.mu.Lock()
+	s := o.open[name]
+	if s == nil {
+		if tail, _ := src.Bounds(); from < tail {
+			from = tail
+		}
+		s = &shared[S, T]{derived: &derived[S, T]{src: src.Cursor(from), dst: New[T](src.Epoch(), from, l), make: newMaker()}}
+		if o.open == nil {
+			o.open = make(map[string]*shared[S, T])
+		}
+		o.open[name] = s
+	}
+	s.readers++
+	fresh := s.readers == 1
+	o.mu.Unlock()
+	if fresh {
+		s.derived.Wake()
+	}
+	return &Output[T]{Ring: s.derived.dst, close: func() { o.release(name, s) }}
+}
+
+func (o *Outputs[S, T]) release(name string, s *shared[S, T]) {
+	o.mu.Lock()
+	s.readers--
+	last := s.readers == 0
+	if last && o.open[name] == s {
+		delete(o.open, name)
+	}
+	o.mu.Unlock()
+	if last {
+		s.derived.close()
+	}
+}
