@@ -8,6 +8,7 @@ import (
 // Conn is one connection's life: its identity, its state now, and the one setter that makes every change. All methods may run at once; those of a nil Conn do nothing.
 type Conn struct {
 	log                        *Log
+	serial                     uint64
 	id, protocol, side, remote string
 	since                      time.Time
 
@@ -43,9 +44,15 @@ func (c *Conn) Info() ConnInfo {
 	if c == nil {
 		return ConnInfo{}
 	}
+	info, _ := c.present()
+	return info
+}
+
+// present returns the connection as it stands, and false once it is closed.
+func (c *Conn) present() (ConnInfo, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return ConnInfo{ID: c.id, Protocol: c.protocol, Side: c.side, Remote: c.remote, Path: c.path, State: c.state, Light: c.light, Since: c.since}
+	return ConnInfo{ID: c.id, Protocol: c.protocol, Side: c.side, Remote: c.remote, Path: c.path, State: c.state, Light: c.light, Since: c.since}, !c.closed
 }
 
 // State returns the protocol's own word for the state, and the light.
@@ -79,7 +86,7 @@ func (c *Conn) Set(state string, light Health, r Reason) {
 	c.addLocked(Event{Kind: KindState, From: from, State: state, Reason: r})
 }
 
-// Event logs something else that happened to the connection; identity, path, state and light are filled in where e leaves them empty.
+// Event logs something else that happened to the connection. Identity and light are the connection's; path and state are filled in where e leaves them empty.
 func (c *Conn) Event(e Event) {
 	if c == nil {
 		return
@@ -105,21 +112,20 @@ func (c *Conn) addLocked(e Event) {
 	c.log.Add(e)
 }
 
-// Close ends the connection's life with KindClose and a red light. Later calls of any method log nothing.
+// Close ends the connection's life with KindClose and a red light. Whoever sees that event no longer finds the connection in Conns. Later calls of any method log nothing.
 func (c *Conn) Close(r Reason) {
 	if c == nil {
 		return
 	}
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.closed {
-		c.mu.Unlock()
 		return
 	}
-	from := c.state
-	c.closed, c.state, c.light = true, "closed", Red
-	c.addLocked(Event{Kind: KindClose, From: from, Reason: r})
-	c.mu.Unlock()
 	c.log.mu.Lock()
 	delete(c.log.conns, c)
 	c.log.mu.Unlock()
+	from := c.state
+	c.closed, c.state, c.light = true, "closed", Red
+	c.addLocked(Event{Kind: KindClose, From: from, Reason: r})
 }

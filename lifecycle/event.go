@@ -27,7 +27,7 @@ const (
 	KindState = "state"
 	// KindClose: the connection is gone; Reason says why. Nothing follows for this Conn.
 	KindClose = "close"
-	// KindMissed: the observer fell behind; Missed events are lost to it.
+	// KindMissed: the observer fell behind; Missed events up to and including Seq are lost to it.
 	KindMissed = "missed"
 )
 

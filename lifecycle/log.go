@@ -1,8 +1,10 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"iter"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -53,36 +55,46 @@ func (l *Log) Bounds() (tail, head uint64) {
 	return l.events.Bounds()
 }
 
-// Events yields the events from the place from on (0: all that are kept; LogLive: only new ones), in order, and waits for more until ctx ends. An
-// observer that is slower than the log is told with one KindMissed event how many it lost.
+// Events yields the events from the place from on (0: all that are kept; LogLive, or any place past the newest: those after the call), in order, and waits for more until ctx ends; what was there
+// by then is still yielded. An observer that is slower than the log is told with one KindMissed event how many it lost.
 func (l *Log) Events(ctx context.Context, from uint64) iter.Seq[Event] {
+	if l == nil {
+		return func(func(Event) bool) {}
+	}
+	tail, head := l.events.Bounds()
+	if from == 0 {
+		from = tail
+	}
+	from = min(from, head)
 	return func(yield func(Event) bool) {
-		if l == nil {
-			return
-		}
-		if from == LogLive {
-			_, from = l.events.Bounds()
-		}
 		cursor := l.events.Cursor(from)
 		defer cursor.Close()
-		first := true
-		batch := make([]ring.Item[Event], eventBatch)
-		for {
-			n, missed, err := cursor.Read(batch)
-			if missed > 0 && !(first && from == 0) && !yield(Event{Kind: KindMissed, Missed: missed, Time: time.Now()}) {
+		follow(ctx, cursor, yield)
+	}
+}
+
+// follow yields what the cursor reads, until yield has enough or ctx has ended.
+func follow(ctx context.Context, cursor *ring.Cursor[Event], yield func(Event) bool) {
+	batch := make([]ring.Item[Event], eventBatch)
+	end := uint64(math.MaxUint64)
+	for {
+		if end == math.MaxUint64 && ctx.Err() != nil {
+			_, end = cursor.Ring().Bounds()
+		}
+		n, missed, err := cursor.Read(batch)
+		next := cursor.Seq()
+		if missed > 0 && !yield(Event{Seq: next - uint64(n) - 1, Kind: KindMissed, Missed: missed, Time: time.Now()}) {
+			return
+		}
+		for _, item := range batch[:n] {
+			item.Value.Seq = item.Seq
+			if !yield(item.Value) {
 				return
 			}
-			first = false
-			for _, item := range batch[:n] {
-				e := item.Value
-				e.Seq = item.Seq
-				if !yield(e) {
-					return
-				}
-			}
-			if err != nil || n == 0 && cursor.Wait(ctx) != nil {
-				return
-			}
+		}
+		clear(batch[:n])
+		if err != nil || next >= end || n == 0 && cursor.Wait(ctx) != nil && ctx.Err() == nil {
+			return
 		}
 	}
 }
@@ -96,7 +108,7 @@ func (l *Log) Recent(n int) []Event {
 	from := max(tail, head-min(head, uint64(n)))
 	cursor := l.events.Cursor(from)
 	defer cursor.Close()
-	batch := make([]ring.Item[Event], n)
+	batch := make([]ring.Item[Event], head-from)
 	n, _, _ = cursor.Read(batch)
 	events := make([]Event, n)
 	for i, item := range batch[:n] {
@@ -111,8 +123,9 @@ func (l *Log) Open(protocol, side, remote string) *Conn {
 	if l == nil {
 		return nil
 	}
-	id := protocol + "-" + strconv.FormatUint(l.serial.Add(1), 10)
-	c := &Conn{log: l, id: id, protocol: protocol, side: side, remote: remote, since: time.Now()}
+	serial := l.serial.Add(1)
+	id := protocol + "-" + strconv.FormatUint(serial, 10)
+	c := &Conn{log: l, serial: serial, id: id, protocol: protocol, side: side, remote: remote, since: time.Now()}
 	l.mu.Lock()
 	l.conns[c] = struct{}{}
 	l.mu.Unlock()
@@ -126,11 +139,14 @@ func (l *Log) Conns() []ConnInfo {
 		return nil
 	}
 	l.mu.Lock()
-	list := make([]ConnInfo, 0, len(l.conns))
-	for c := range l.conns {
-		list = append(list, c.Info())
-	}
+	conns := slices.Collect(maps.Keys(l.conns))
 	l.mu.Unlock()
-	slices.SortFunc(list, func(a, b ConnInfo) int { return a.Since.Compare(b.Since) })
+	slices.SortFunc(conns, func(a, b *Conn) int { return cmp.Compare(a.serial, b.serial) })
+	list := make([]ConnInfo, 0, len(conns))
+	for _, c := range conns {
+		if info, ok := c.present(); ok {
+			list = append(list, info)
+		}
+	}
 	return list
 }

@@ -20,8 +20,9 @@ type Reader struct {
 	raw  syscall.RawConn
 	size int
 	buf  []byte // only without raw
-	eat  func([]byte) error
 	poll func(fd uintptr) bool
+	got  *[]byte // what poll has read
+	n    int
 	err  error
 }
 
@@ -48,32 +49,37 @@ func (r *Reader) Next(f func(b []byte) error) error {
 		}
 		return err
 	}
-	r.eat, r.err = f, nil
 	err := r.raw.Read(r.poll)
-	r.eat = nil
-	if r.err != nil {
-		return r.err
+	b, n := r.got, r.n
+	r.got = nil
+	switch {
+	case err != nil:
+		err = r.opError(err)
+	case r.err != nil:
+		err = r.opError(os.NewSyscallError("read", r.err))
+	case n == 0:
+		err = io.EOF
+	default:
+		err = f((*b)[:n]) // outside the call above, which keeps the descriptor from being closed
 	}
-	if err != nil {
-		return &net.OpError{Op: "read", Net: r.conn.LocalAddr().Network(), Addr: r.conn.RemoteAddr(), Err: err}
+	if b != nil {
+		readBuffers.Put(b)
 	}
-	return nil
+	return err
 }
 
-// readOnce is one attempt to read; false means that nothing is there and the goroutine is to be parked.
+// readOnce is one attempt to read; false means that nothing is there, and the goroutine is parked without a buffer.
 func (r *Reader) readOnce(fd uintptr) bool {
 	b := readBuffers.Get().(*[]byte)
-	defer readBuffers.Put(b)
-	n, err := tryRead(fd, (*b)[:r.size])
-	switch {
-	case err == syscall.EAGAIN:
+	r.n, r.err = tryRead(fd, (*b)[:r.size])
+	if r.err == syscall.EAGAIN {
+		readBuffers.Put(b)
 		return false
-	case err != nil:
-		r.err = &net.OpError{Op: "read", Net: r.conn.LocalAddr().Network(), Addr: r.conn.RemoteAddr(), Err: os.NewSyscallError("read", err)}
-	case n == 0:
-		r.err = io.EOF
-	default:
-		r.err = r.eat((*b)[:n])
 	}
+	r.got = b
 	return true
+}
+
+func (r *Reader) opError(err error) error {
+	return &net.OpError{Op: "read", Net: r.conn.LocalAddr().Network(), Addr: r.conn.RemoteAddr(), Err: err}
 }

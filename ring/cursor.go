@@ -1,16 +1,21 @@
 package ring
 
-import "context"
+import (
+	"context"
+	"net"
+)
 
 const notArmed = -1
 
-// Cursor is a position in a ring. Its methods must not run at once with each other, except that Seq, Arm, Wait and Close may run while the writer appends.
+// Cursor is a position in a ring. All methods may run at once with each other and with the ring's writer, but a position makes sense to one reader at a time.
 type Cursor[T any] struct {
-	ring   *Ring[T]
-	seq    uint64 // guarded by ring.mu
-	slot   int    // place in ring.waiting, or notArmed; guarded by ring.mu
-	closed bool   // guarded by ring.mu
-	notify notifier
+	ring *Ring[T]
+
+	// guarded by ring.mu
+	seq    uint64
+	slot   int // place in ring.waiting, or notArmed
+	closed bool
+	notify notifier // nil until the first Wait
 }
 
 // notifier wakes a goroutine that waits in Cursor.Wait.
@@ -87,12 +92,19 @@ func (c *Cursor[T]) Read(dst []Item[T]) (n int, missed uint64, err error) {
 }
 
 // Arm asks for one call of w.Wake as soon as there is something to read, be it an item or the end of the ring. It returns false, and asks for nothing, when there is
-// something now. An armed cursor that is armed again wakes the newer w.
+// something now. An armed cursor that is armed again wakes the newer w. For a closed cursor it returns true and wakes nobody, so that a reader that is overtaken by Close rests.
 func (c *Cursor[T]) Arm(w Waker) bool {
+	c.ring.mu.Lock()
+	defer c.ring.mu.Unlock()
+	return c.armLocked(w)
+}
+
+func (c *Cursor[T]) armLocked(w Waker) bool {
 	r := c.ring
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if c.seq < r.head || r.closed || c.closed {
+	if c.closed {
+		return true
+	}
+	if c.seq < r.head || r.closed {
 		return false
 	}
 	if c.slot != notArmed {
@@ -100,7 +112,7 @@ func (c *Cursor[T]) Arm(w Waker) bool {
 		return true
 	}
 	c.slot = len(r.waiting)
-	r.waiting = append(r.waiting, waiting{cursor: c, waker: w})
+	r.waiting = append(r.waiting, waiting{cursor: c, at: c.seq, waker: w})
 	return true
 }
 
@@ -119,25 +131,34 @@ func (c *Cursor[T]) disarmLocked() {
 	c.slot = notArmed
 }
 
-// Wait returns when there is something to read (nil) or when ctx ends (its error). A closed cursor does not wait.
+// Wait returns when there is something to read (nil), when ctx ends (its error), or when the cursor is closed (net.ErrClosed).
 func (c *Cursor[T]) Wait(ctx context.Context) error {
-	if c.notify == nil {
-		c.notify = make(notifier, 1)
-	}
-	for c.Arm(c.notify) {
+	r := c.ring
+	for {
+		r.mu.Lock()
+		if c.notify == nil {
+			c.notify = make(notifier, 1)
+		}
+		closed, armed := c.closed, c.armLocked(c.notify)
+		r.mu.Unlock()
+		switch {
+		case closed:
+			return net.ErrClosed
+		case !armed:
+			return nil
+		}
 		select {
 		case <-c.notify:
 		case <-ctx.Done():
-			c.ring.mu.Lock()
+			r.mu.Lock()
 			c.disarmLocked()
-			c.ring.mu.Unlock()
+			r.mu.Unlock()
 			return ctx.Err()
 		}
 	}
-	return nil
 }
 
-// Close gives the cursor up. It may be called more than once.
+// Close gives the cursor up; a Wait in progress returns. It may be called more than once.
 func (c *Cursor[T]) Close() {
 	r := c.ring
 	r.mu.Lock()
@@ -148,4 +169,7 @@ func (c *Cursor[T]) Close() {
 	c.closed = true
 	c.disarmLocked()
 	r.cursors--
+	if c.notify != nil {
+		c.notify.Wake()
+	}
 }

@@ -1,25 +1,29 @@
 package ring
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // deriveBatch is how many items a derived ring takes from its source under one lock.
 const deriveBatch = 32
 
 // derived makes the items of one ring out of another's.
 type derived[S, T any] struct {
-	mu     sync.Mutex
 	src    *Cursor[S]
 	dst    *Ring[T]
-	make   func(Item[S]) (T, int)
-	batch  [deriveBatch]Item[S]
-	closed bool
+	closed atomic.Bool
+
+	mu    sync.Mutex // one maker at a time
+	make  func(Item[S]) (T, int)
+	batch [deriveBatch]Item[S]
 }
 
 // Wake makes what is new; it runs in the goroutine of the source's writer.
 func (d *derived[S, T]) Wake() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for !d.closed {
+	for !d.closed.Load() {
 		n, _, err := d.src.Read(d.batch[:])
 		for i := range n {
 			v, size := d.make(d.batch[i])
@@ -36,11 +40,11 @@ func (d *derived[S, T]) Wake() {
 	}
 }
 
+// close ends the derived ring. It takes no lock of Wake's, so a reader may give up its hold while it is being woken.
 func (d *derived[S, T]) close() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.closed = true
+	d.closed.Store(true)
 	d.src.Close()
+	d.dst.Close(nil)
 }
 
 // Outputs is a set of rings that are derived from one source, each made once for all its readers and alive while somebody reads it. An item has the
@@ -63,12 +67,12 @@ type Output[T any] struct {
 	once  sync.Once
 }
 
-// Close gives up the hold; with the last one the derived ring ends. It may be called more than once.
+// Close gives up the hold; with the last one the derived ring ends (io.EOF). It may be called more than once.
 func (o *Output[T]) Close() { o.once.Do(o.close) }
 
 // Open returns the derived ring called name, making it if nobody reads it yet: it then begins with the source's item from. newMaker is called for a
 // new ring only and returns the function that makes an item and its size; that function is called for one item after the other, in order, in the
-// goroutine of the source's writer, so it may keep state.
+// goroutine of the source's writer (for what the source holds already, of Open's caller), so it may keep state. Neither may call Outputs or the derived ring.
 func (o *Outputs[S, T]) Open(name string, src *Ring[S], from uint64, l Limits, newMaker func() func(Item[S]) (T, int)) *Output[T] {
 	o.mu.Lock()
 	s := o.open[name]

@@ -50,16 +50,17 @@ type Stats struct {
 	Items   int    // held now
 	Bytes   int64  // the sum of their sizes
 	Cursors int    // open cursors
-	Evicted uint64 // items that left because of a limit, since the start
+	Evicted uint64 // items that left since the start
 }
 
 // Waker is told once that an armed cursor has something to read. Wake is called from the writer's goroutine, never under a lock of the ring; it must not block.
-// It may be called once more after the cursor was closed.
+// It may be called once more after the cursor was moved or closed.
 type Waker interface{ Wake() }
 
-// waiting is an armed cursor and whom it wakes.
+// waiting is an armed cursor, its place, and whom it wakes.
 type waiting struct {
 	cursor anyCursor
+	at     uint64
 	waker  Waker
 }
 
@@ -68,10 +69,10 @@ type anyCursor interface{ setSlot(int) }
 
 // Ring is a bounded log of immutable items. All methods may run at once.
 type Ring[T any] struct {
-	epoch  uint64
-	limits Limits
+	epoch uint64
 
 	mu      sync.Mutex
+	limits  Limits
 	items   []Item[T] // a circle; its length is a power of two
 	tail    uint64    // oldest held
 	head    uint64    // next to be written
@@ -210,21 +211,31 @@ func (r *Ring[T]) Close(cause error) {
 	r.wake(list)
 }
 
-// takeWaitingLocked disarms all waiting cursors and returns them.
+// takeWaitingLocked disarms the cursors that have something to read now and returns them. Those that wait for a later item stay.
 func (r *Ring[T]) takeWaitingLocked() []waiting {
 	list := r.waiting
 	if len(list) == 0 {
 		return nil
 	}
-	for i := range list {
-		list[i].cursor.setSlot(notArmed)
-	}
 	r.waiting, r.spare = r.spare, nil
-	return list
+	ready := list[:0]
+	for _, w := range list {
+		slot := notArmed
+		if w.at < r.head || r.closed {
+			ready = append(ready, w)
+		} else {
+			slot = len(r.waiting)
+			r.waiting = append(r.waiting, w)
+		}
+		w.cursor.setSlot(slot)
+	}
+	clear(list[len(ready):])
+	return ready
 }
 
+// wake calls the wakers and gives the list back.
 func (r *Ring[T]) wake(list []waiting) {
-	if len(list) == 0 {
+	if cap(list) == 0 {
 		return
 	}
 	for i := range list {

@@ -1,0 +1,319 @@
+package rtmp
+
+import (
+	"fmt"
+	"strings"
+
+	"hawser/amf"
+	"hawser/lifecycle"
+)
+
+// What a refusal for a reason is called on the wire. Clients show the description; a few look at the code.
+var (
+	publishCodes = map[int]string{
+		lifecycle.ReasonTaken.Code:        "NetStream.Publish.BadName",
+		lifecycle.ReasonBadRequest.Code:   "NetStream.Publish.BadName",
+		lifecycle.ReasonUnauthorized.Code: "NetStream.Publish.Denied",
+	}
+	playCodes = map[int]string{
+		lifecycle.ReasonNotFound.Code:     "NetStream.Play.StreamNotFound",
+		lifecycle.ReasonGone.Code:         "NetStream.Play.StreamNotFound",
+		lifecycle.ReasonBadRequest.Code:   "NetStream.Play.StreamNotFound",
+		lifecycle.ReasonUnauthorized.Code: "NetStream.Play.Failed",
+	}
+)
+
+// maxNotes is how many commands, statuses and results of one connection go to the event log.
+const maxNotes = 100
+
+// command acts on one command of the client (RTMP 1.0 section 7.2, and what clients send beside it).
+func (c *Conn) command(cmd *Command) error {
+	if cmd.Name == "connect" {
+		return c.connect(cmd)
+	}
+	if !c.connected.Load() {
+		return c.in.broken(fmt.Sprintf("command %q", cmd.Name), "connect first")
+	}
+	switch cmd.Name {
+	case "createStream":
+		if s := c.newStream(); s != nil {
+			c.result(cmd, nil, float64(s.id))
+		} else {
+			c.failed(cmd, "NetConnection.Call.Failed", fmt.Sprintf("more than %d streams (MaxStreams)", c.server.MaxStreams))
+		}
+	case "publish":
+		return c.publish(cmd)
+	case "play":
+		return c.play(cmd)
+	case "closeStream":
+		c.closeStream(cmd.StreamID)
+	case "deleteStream":
+		c.deleteStream(uint32(cmd.Number(0, 0))) // without an answer: most clients close at once
+	case "FCPublish":
+		c.queue(command(0, "onFCPublish", 0, nil, statusInfo("status", "NetStream.Publish.Start", cmd.String(0))))
+		c.result(cmd, nil)
+	case "FCUnpublish":
+		c.unpublish(cmd.String(0))
+		c.result(cmd, nil)
+	case "pause", "pauseRaw":
+		c.pause(cmd)
+	case "seek":
+		c.seek(cmd)
+	case "receiveAudio", "receiveVideo":
+		c.receive(cmd)
+	default:
+		return c.otherCommand(cmd)
+	}
+	return nil
+}
+
+// otherCommand acts on the commands that only want an answer, and on unknown ones.
+func (c *Conn) otherCommand(cmd *Command) error {
+	switch cmd.Name {
+	case "releaseStream", "_checkbw", "setBufferTime", "getStats":
+		c.result(cmd, nil)
+	case "getStreamLength":
+		c.result(cmd, nil, 0.0)
+	case "FCSubscribe":
+		c.queue(command(0, "onFCSubscribe", 0, nil, statusInfo("status", "NetStream.Play.Start", cmd.String(0))))
+		c.result(cmd, nil)
+	case "onStatus":
+		c.note(KindStatus, cmd.info().String("code"))
+		if c.h.OnStatus != nil {
+			c.h.OnStatus(c, cmd)
+		}
+	case "_result", "_error":
+		c.answered(cmd)
+	case "play2":
+		c.failed(cmd, "NetStream.Play.Failed", "play2 is not supported")
+	default:
+		c.unknown(cmd)
+	}
+	return nil
+}
+
+func (c *Conn) unknown(cmd *Command) {
+	c.note(KindCommand, cmd.Name)
+	if c.h.OnCommand == nil {
+		c.failed(cmd, "NetConnection.Call.Failed", fmt.Sprintf("%q is not a command here", cmd.Name))
+		return
+	}
+	values, err := c.h.OnCommand(c.ctx, c, cmd)
+	if err != nil {
+		r := asRefusal(err, "NetConnection.Call.Failed", nil)
+		c.failed(cmd, r.Code, r.Description)
+		return
+	}
+	c.result(cmd, append([]amf.Value{nil}, values...)...)
+}
+
+// note logs what a client may send at will; after maxNotes of them it is silent, so that nobody can flood the event log.
+func (c *Conn) note(kind, detail string) {
+	if c.notes++; c.notes <= maxNotes {
+		c.log.Event(lifecycle.Event{Kind: kind, Detail: detail[:min(len(detail), MaxPath)]})
+	}
+}
+
+func (c *Conn) answered(cmd *Command) {
+	c.mu.Lock()
+	call := c.calls[cmd.Transaction]
+	delete(c.calls, cmd.Transaction)
+	c.mu.Unlock()
+	c.note(KindResult, cmd.Name)
+	if call != nil {
+		call <- cmd
+	}
+	if c.h.OnResult != nil {
+		c.h.OnResult(c, cmd)
+	}
+}
+
+// connect answers connect (RTMP 1.0 section 7.2.1.1).
+func (c *Conn) connect(cmd *Command) error {
+	if c.object != nil {
+		return c.in.broken("a second connect", "one connect")
+	}
+	c.object, c.args = amf.Members(cmd.Object), cmd.Args
+	if c.object == nil {
+		return c.in.broken("connect without an object", "a command object")
+	}
+	app := c.object.String("app")
+	c.tcURL = c.object.String("tcUrl")
+	c.query = joinQuery(c.tcURL, app)
+	c.app, _, _ = strings.Cut(app, "?")
+	c.app = strings.Trim(c.app, "/")
+	if c.h.OnConnect != nil {
+		if err := c.h.OnConnect(c.ctx, c); err != nil {
+			return c.refuseConnect(cmd, err)
+		}
+	}
+	info := append(statusInfo("status", "NetConnection.Connect.Success", "Connection succeeded."),
+		amf.Member{Name: "objectEncoding", Value: 0.0})
+	b := appendMessages(nil, DefaultChunkSize, control(TypeWindowAckSize, c.server.Window), setPeerBandwidth(c.server.Window),
+		control(TypeSetChunkSize, uint32(c.server.ChunkSize)))
+	c.write(appendMessages(b, c.server.ChunkSize, command(0, "_result", cmd.Transaction,
+		amf.Object{{Name: "fmsVer", Value: "FMS/3,5,7,7009"}, {Name: "capabilities", Value: 31.0}, {Name: "mode", Value: 1.0}}, info)))
+	c.connected.Store(true)
+	c.setState(lifecycle.Reason{})
+	c.log.Event(lifecycle.Event{Kind: KindConnect, Path: "/" + c.app, Detail: c.object.String("flashVer")})
+	return nil
+}
+
+func (c *Conn) refuseConnect(cmd *Command, err error) error {
+	r := asRefusal(err, "NetConnection.Connect.Rejected", nil)
+	info := statusInfo("error", r.Code, r.Description)
+	if r.Redirect != "" {
+		info = append(info, amf.Member{Name: "ex", Value: amf.Object{{Name: "code", Value: 302.0}, {Name: "redirect", Value: r.Redirect}}})
+	}
+	c.log.Event(lifecycle.Event{Kind: KindRefuse, Path: "/" + c.app, Detail: "connect", Reason: r.reason()})
+	c.queue(command(0, "_error", cmd.Transaction, nil, info))
+	return c.leave(r)
+}
+
+// leave ends the connection after a refusal: clients that were refused wait for that, or for ever.
+func (c *Conn) leave(r *Refusal) error {
+	c.markClosing(r.reason())
+	return fmt.Errorf("%w: %w", ErrClosed, r)
+}
+
+// ask notes what publish or play asks for; it returns a refusal for a path that is not well-formed.
+func (s *Stream) ask(a asked) error {
+	_, query, _ := strings.Cut(a.name, "?")
+	a.query = joinQuery(s.conn.tcURL, s.conn.object.String("app"), "?"+query)
+	path, err := joinPath(s.conn.app, a.name)
+	a.path = path
+	s.asked.Store(&a)
+	if err != nil {
+		return lifecycle.ReasonBadRequest.With("%s", strings.TrimPrefix(err.Error(), "rtmp: "))
+	}
+	return nil
+}
+
+// publish answers publish (RTMP 1.0 section 7.2.2.6).
+func (c *Conn) publish(cmd *Command) error {
+	s := c.stream(cmd.StreamID)
+	if s == nil {
+		return c.in.broken(fmt.Sprintf("publish on message stream %d", cmd.StreamID), "a stream made by createStream")
+	}
+	s.finish(lifecycle.ReasonDone)
+	mode := Mode(cmd.String(1))
+	if mode != ModeRecord && mode != ModeAppend {
+		mode = ModeLive
+	}
+	err := s.ask(asked{name: cmd.String(0), mode: mode})
+	if err == nil && c.h.OnPublish != nil {
+		err = c.h.OnPublish(c.ctx, s)
+	}
+	if err != nil {
+		return s.refuse("publish", asRefusal(err, "NetStream.Publish.Failed", publishCodes))
+	}
+	c.queue(userControl(ControlStreamBegin, s.id),
+		status(s.id, "status", "NetStream.Publish.Start", s.Path()+" is now published."))
+	s.started(streamPublishing)
+	return nil
+}
+
+// play answers play (RTMP 1.0 section 7.2.2.1).
+func (c *Conn) play(cmd *Command) error {
+	s := c.stream(cmd.StreamID)
+	if s == nil {
+		return c.in.broken(fmt.Sprintf("play on message stream %d", cmd.StreamID), "a stream made by createStream")
+	}
+	s.finish(lifecycle.ReasonDone)
+	what, start := playStart(cmd.Number(1, -2))
+	request := PlayRequest{What: what, Start: start, Duration: milliseconds(cmd.Number(2, -1)), Reset: cmd.Bool(3, true)}
+	err := s.ask(asked{name: cmd.String(0), play: request})
+	if err == nil && c.h.OnPlay != nil {
+		err = c.h.OnPlay(c.ctx, s)
+	}
+	if err != nil {
+		return s.refuse("play", asRefusal(err, "NetStream.Play.Failed", playCodes))
+	}
+	answer := []Message{userControl(ControlStreamBegin, s.id)}
+	if request.Reset {
+		answer = append(answer, status(s.id, "status", "NetStream.Play.Reset", "Playing and resetting "+s.Path()+"."))
+	}
+	c.queue(append(answer, status(s.id, "status", "NetStream.Play.Start", "Started playing "+s.Path()+"."))...)
+	s.started(streamPlaying)
+	return nil
+}
+
+func (s *Stream) refuse(what string, r *Refusal) error {
+	s.source.Store(nil)
+	s.sink, s.deferred = nil, false
+	s.conn.log.Event(lifecycle.Event{Kind: KindRefuse, Path: s.Path(), Detail: what, Reason: r.reason()})
+	s.SendStatus("error", r.Code, r.Description)
+	return s.conn.leave(r)
+}
+
+func (c *Conn) closeStream(id uint32) {
+	s := c.stream(id)
+	if s == nil {
+		return
+	}
+	switch s.state {
+	case streamPublishing:
+		s.SendStatus("status", "NetStream.Unpublish.Success", s.Path()+" is now unpublished.")
+	case streamPlaying:
+		s.SendStatus("status", "NetStream.Play.Stop", "Stopped playing "+s.Path()+".")
+	}
+	s.finish(lifecycle.ReasonDone)
+}
+
+func (c *Conn) deleteStream(id uint32) {
+	s := c.stream(id)
+	if s == nil {
+		return
+	}
+	s.finish(lifecycle.ReasonDone)
+	c.removeStream(s)
+	c.log.Event(lifecycle.Event{Kind: KindDelete, Path: s.Path()})
+	if c.h.OnDelete != nil {
+		c.h.OnDelete(s)
+	}
+}
+
+// unpublish ends the broadcast of that name.
+func (c *Conn) unpublish(name string) {
+	for _, s := range c.streams {
+		if s.state == streamPublishing && s.Name() == name {
+			c.closeStream(s.id)
+		}
+	}
+}
+
+func (c *Conn) pause(cmd *Command) {
+	s := c.stream(cmd.StreamID)
+	if s == nil || s.state != streamPlaying {
+		return
+	}
+	paused := cmd.Bool(0, true)
+	s.paused.Store(paused)
+	if paused {
+		s.SendStatus("status", "NetStream.Pause.Notify", s.Path()+" is paused.")
+		return
+	}
+	s.SendStatus("status", "NetStream.Unpause.Notify", s.Path()+" goes on.")
+	c.w.Wake()
+}
+
+// seek answers seek: what is live stays live.
+func (c *Conn) seek(cmd *Command) {
+	if s := c.stream(cmd.StreamID); s != nil && s.state == streamPlaying {
+		s.SendStatus("status", "NetStream.Seek.Notify", s.Path()+" is live.")
+	}
+}
+
+func (c *Conn) receive(cmd *Command) {
+	s := c.stream(cmd.StreamID)
+	if s == nil {
+		return
+	}
+	unwanted := !cmd.Bool(0, true)
+	if cmd.Name == "receiveAudio" {
+		s.noAudio.Store(unwanted)
+	} else {
+		s.noVideo.Store(unwanted)
+	}
+	s.Wake()
+}

@@ -1,0 +1,402 @@
+package rtmp
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"hawser/amf"
+	"hawser/lifecycle"
+	"hawser/ring"
+)
+
+// opening is what a client sends up to an accepted connect.
+func opening() []byte {
+	b := append(newHandshake(true).first(), make([]byte, handshakePart)...)
+	return AppendMessage(b, DefaultChunkSize, command(0, "connect", 1, amf.Object{{Name: "app", Value: "live"}}))
+}
+
+// publishing is what a client sends up to an accepted publish of /live/cam1.
+func publishing() []byte {
+	return appendMessages(opening(), DefaultChunkSize, command(0, "createStream", 2, nil), command(1, "publish", 0, nil, "cam1", "live"))
+}
+
+// endlessUnfinished begins a message on every chunk stream there is and ends none.
+func endlessUnfinished() []byte {
+	b := opening()
+	for i := range 130000 {
+		id := uint32(i%60) + 3
+		if i < 60 {
+			b = appendBasic(b, 0, id)
+			b = append(b, 0, 0, 0, 0x7f, 0xff, 0xff, TypeVideo, 1, 0, 0, 0)
+		} else {
+			b = appendBasic(b, 3, id)
+		}
+		b = append(b, make([]byte, DefaultChunkSize)...)
+	}
+	return b
+}
+
+// TestHostile sends what breaks the protocol or a limit: the connection ends with its own reason and event, and
+// others go on. TestChunkReaderHostile looks at the memory.
+func TestHostile(t *testing.T) {
+	garbage := make([]byte, 1<<20)
+	rand.Read(garbage)
+	shaken := append(newHandshake(true).first(), make([]byte, handshakePart)...)
+	raw := func(s string) []byte { return append(opening(), unhex(t, s)...) }
+	for _, test := range []struct {
+		name   string
+		send   []byte
+		reason lifecycle.Reason
+		text   string
+	}{
+		{"HTTP", []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), lifecycle.ReasonProtocol, `got "GET / HTTP/1.1\r\n", want version 3, at byte 0`},
+		{"RTMPE", []byte{6}, lifecycle.ReasonProtocol, "got version 6, want version 3, at byte 0"},
+		{"garbage after the handshake", append(slices.Clone(shaken), garbage...), lifecycle.Reason{}, ""},
+		{"garbage after connect", append(opening(), garbage...), lifecycle.Reason{}, ""},
+		{"garbage after publish", append(publishing(), garbage...), lifecycle.Reason{}, ""},
+		{"giant message", raw("06 000000 ffffff 09 01000000 aa"), lifecycle.ReasonTooBig, "16777215 bytes, want at most 8388608 (MaxMessage)"},
+		{"chunk size 2^31-1 and a giant", raw("02 000000 000004 01 00000000 7fffffff 06 000000 ffffff 14 01000000 aa"), lifecycle.ReasonTooBig, "a command message of 16777215 bytes"},
+		{"unfinished messages", endlessUnfinished(), lifecycle.ReasonLimit, "(MaxUnfinished)"},
+		{"two connects", append(opening(), AppendMessage(nil, 0, command(0, "connect", 1, amf.Object{}))...), lifecycle.ReasonProtocol, "a second connect"},
+		{"publish without connect", AppendMessage(slices.Clone(shaken), 0, command(1, "publish", 0, nil, "x")), lifecycle.ReasonProtocol, `got command "publish", want connect first`},
+		{"media without connect", AppendMessage(slices.Clone(shaken), 0, Message{Type: TypeAudio, StreamID: 1}), lifecycle.ReasonProtocol, "got audio message, want connect first"},
+		{"publish without createStream", AppendMessage(opening(), 0, command(9, "publish", 0, nil, "x")), lifecycle.ReasonProtocol, "publish on message stream 9"},
+		{"play without createStream", AppendMessage(opening(), 0, command(9, "play", 0, nil, "x")), lifecycle.ReasonProtocol, "play on message stream 9"},
+		{"connect without object", AppendMessage(slices.Clone(shaken), 0, command(0, "connect", 1, nil)), lifecycle.ReasonProtocol, "connect without an object"},
+		{"broken AMF", AppendMessage(opening(), 0, Message{Type: TypeCommand, Payload: []byte{2, 0xff}}), lifecycle.ReasonProtocol, "a command with"},
+		{"AMF without a name", AppendMessage(opening(), 0, Message{Type: TypeCommand, Payload: amf.Append(nil, 1.0)}), lifecycle.ReasonProtocol, "a name of type float64"},
+		{"empty command", AppendMessage(opening(), 0, Message{Type: TypeCommand}), lifecycle.ReasonProtocol, "a command with no value"},
+		{"short acknowledgement", AppendMessage(opening(), 0, Message{Type: TypeAck, Payload: []byte{1}}), lifecycle.ReasonProtocol, "acknowledgement of 1 bytes"},
+		{"short user control", AppendMessage(opening(), 0, Message{Type: TypeUserControl, Payload: []byte{1}}), lifecycle.ReasonProtocol, "user control of 1 bytes"},
+		{"broken aggregate", AppendMessage(publishing(), 0, Message{Type: TypeAggregate, StreamID: 1, Payload: make([]byte, 12)}), lifecycle.ReasonProtocol, "aggregate"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := newRelay(t, nil)
+			nc := r.connect()
+			go io.Copy(io.Discard, nc)
+			nc.Write(test.send) // may fail half-way when the server has enough
+			if test.name == "garbage after publish" || test.name == "garbage after connect" || test.name == "garbage after the handshake" {
+				nc.Close() // in case the garbage was a message's beginning
+			}
+			ev := r.logged(lifecycle.KindClose)
+			if test.text != "" {
+				ev = r.logged(KindProtocolError)
+			}
+			if !test.reason.IsZero() && !errors.Is(ev.Reason, test.reason) || !strings.Contains(ev.Detail, test.text) {
+				t.Errorf("got reason %v, detail %q", ev.Reason, ev.Detail)
+			}
+			publish(t, r.url("/live/other")) // the server goes on
+		})
+	}
+}
+
+func (r *relay) connect() net.Conn {
+	r.t.Helper()
+	nc, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { nc.Close() })
+	return nc
+}
+
+// piped serves one end of a pipe in a synctest bubble and returns the other.
+func piped(t *testing.T, log *lifecycle.Log) net.Conn {
+	near, far := net.Pipe()
+	s := &Server{Log: log, Handler: &Handler{}}
+	done := make(chan struct{})
+	go func() { s.ServeConn(t.Context(), far); close(done) }()
+	t.Cleanup(func() { near.Close(); <-done })
+	return near
+}
+
+func closeReason(l *lifecycle.Log) lifecycle.Reason {
+	for _, e := range l.Recent(10) {
+		if e.Kind == lifecycle.KindClose {
+			return e.Reason
+		}
+	}
+	return lifecycle.Reason{}
+}
+
+// TestHalfOpen leaves the handshake and connect unfinished.
+func TestHalfOpen(t *testing.T) {
+	for _, n := range []int{0, 1, 1000, 1537, 3073, 3100} {
+		synctest.Test(t, func(t *testing.T) {
+			log := lifecycle.NewLog(ring.Limits{})
+			nc := piped(t, log)
+			go io.Copy(io.Discard, nc)
+			nc.Write(opening()[:n])
+			synctest.Wait()
+			time.Sleep(DefaultHandshakeTimeout - time.Nanosecond)
+			synctest.Wait()
+			if !closeReason(log).IsZero() {
+				t.Errorf("after %d bytes: closed too early", n)
+			}
+			time.Sleep(time.Nanosecond)
+			synctest.Wait()
+			if why := closeReason(log); !errors.Is(why, lifecycle.ReasonTimeout) || why.Text != "no connect within 10s (HandshakeTimeout)" {
+				t.Errorf("after %d bytes: closed with %v", n, why)
+			}
+		})
+	}
+}
+
+// TestIdle has a client that is silent: it gets a ping request, stays while it answers, and is gone when it does not.
+func TestIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := lifecycle.NewLog(ring.Limits{})
+		nc := piped(t, log)
+		var mute atomic.Bool
+		go func() {
+			r := NewChunkReader(Limits{})
+			io.CopyN(io.Discard, nc, handshakeBytes)
+			b := make([]byte, 4096)
+			for {
+				n, err := nc.Read(b)
+				if err != nil {
+					return
+				}
+				r.Feed(b[:n], func(m Message) error {
+					if m.Type == TypeUserControl && binary.BigEndian.Uint16(m.Payload) == ControlPingRequest && !mute.Load() {
+						go nc.Write(AppendMessage(nil, 0, userControl(ControlPingResponse, binary.BigEndian.Uint32(m.Payload[2:]))))
+					}
+					return nil
+				})
+			}
+		}()
+		nc.Write(opening())
+		time.Sleep(10 * DefaultIdleTimeout)
+		synctest.Wait()
+		if why := closeReason(log); !why.IsZero() {
+			t.Fatalf("closed with %v although it answers", why)
+		}
+		mute.Store(true)
+		time.Sleep(DefaultIdleTimeout - time.Second)
+		synctest.Wait()
+		if why := closeReason(log); !why.IsZero() {
+			t.Fatalf("closed with %v too early", why)
+		}
+		time.Sleep(DefaultIdleTimeout)
+		synctest.Wait()
+		if why := closeReason(log); !errors.Is(why, lifecycle.ReasonTimeout) || why.Text != "no byte within 1m0s (IdleTimeout)" {
+			t.Errorf("closed with %v", why)
+		}
+	})
+}
+
+// endless is a source that always has more.
+type endless struct{ b []byte }
+
+func (e endless) Fill(dst [][]byte, most int) [][]byte {
+	for n := 0; n < most; n += len(e.b) {
+		dst = append(dst, e.b)
+	}
+	return dst
+}
+
+// TestSlow has a player that does not read.
+func TestSlow(t *testing.T) {
+	r := newRelay(t, func(s *Server) {
+		s.WriteTimeout = 50 * time.Millisecond
+		s.Handler.OnPlay = func(_ context.Context, s *Stream) error {
+			s.SetSource(endless{AppendMessage(nil, OwnChunkSize, Message{Type: TypeVideo, StreamID: 1, Payload: make([]byte, 60000)})})
+			return nil
+		}
+	})
+	nc := r.connect()
+	nc.Write(appendMessages(opening(), 0, command(0, "createStream", 2, nil), command(1, "play", 0, nil, "cam1")))
+	r.await("stop /live/cam1 slow")
+	r.await("disconnect live slow")
+}
+
+func TestMaxConnections(t *testing.T) {
+	r := newRelay(t, func(s *Server) { s.MaxConnections = 1 })
+	publish(t, r.url("/live/cam1"))
+	if _, err := Dial(t.Context(), r.url("/live/cam1"), nil); !errors.Is(err, ErrClosed) {
+		t.Errorf("got %v", err)
+	}
+	if why := r.logged(lifecycle.KindClose).Reason; !errors.Is(why, lifecycle.ReasonLimit) {
+		t.Errorf("closed with %v", why)
+	}
+}
+
+// TestShutdown ends the server under a publisher, a player and a connection in its handshake.
+func TestShutdown(t *testing.T) {
+	log := lifecycle.NewLog(ring.Limits{})
+	s := &Server{Log: log}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- s.Serve(ctx, ln) }()
+	url := "rtmp://" + ln.Addr().String() + "/live/cam1"
+	publish(t, url)
+	v := play(t, url)
+	nc, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	nc.Write(opening()[:2000])
+	for len(log.Conns()) < 3 {
+		runtime.Gosched()
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+	for _, err := range v.Messages(t.Context()) {
+		if !errors.Is(err, ErrClosed) {
+			t.Errorf("player: %v", err)
+		}
+	}
+	for _, e := range log.Recent(100) {
+		if e.Kind == lifecycle.KindClose && !errors.Is(e.Reason, lifecycle.ReasonShutdown) {
+			t.Errorf("%s closed with %v", e.Conn, e.Reason)
+		}
+	}
+	if _, err := net.Dial("tcp", ln.Addr().String()); err == nil {
+		t.Error("still listens")
+	}
+}
+
+// TestAcknowledgements counts those that the server sends, by our window and by its own.
+func TestAcknowledgements(t *testing.T) {
+	const window = 1000
+	r := newRelay(t, nil)
+	c := publish(t, r.url("/live/cam1"))
+	c.queue(control(TypeWindowAckSize, window))
+	for range 100 {
+		if err := c.WriteMessage(t.Context(), Message{Type: TypeVideo, Payload: make([]byte, 500)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sent := c.Stats().Sent
+	for range 1000 {
+		if uint64(c.Stats().Acked)+window >= sent {
+			break
+		}
+		if _, err := c.Call(t.Context(), "_checkbw"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if acked := uint64(c.Stats().Acked); acked+window < sent {
+		t.Errorf("acknowledged %d of %d bytes", acked, sent)
+	}
+}
+
+func TestServerHandshake(t *testing.T) {
+	c1 := newHandshake(true).first()
+	copy(c1[1:9], []byte{1, 2, 3, 4, 9, 0, 124, 2}) // as ffmpeg and Flash offer the digest form
+	in := append(slices.Clone(c1), make([]byte, handshakePart)...)
+	in = append(in, "chunks"...)
+	for _, step := range []int{1, 7, 1537, len(in)} {
+		h := newHandshake(false)
+		var out, rest []byte
+		for b := range slices.Chunk(in, step) {
+			if h.part == 3 {
+				rest = append(rest, b...)
+				continue
+			}
+			reply, more, done, err := h.feed(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out = append(out, reply...); done {
+				rest = append(rest, more...)
+			}
+		}
+		if len(out) != handshakeBytes || out[0] != 3 || !bytes.Equal(out[5:9], make([]byte, 4)) || !bytes.Equal(out[1+handshakePart:], c1[1:]) {
+			t.Errorf("by %d: answer of %d bytes is not S0, S1, S2 with C1 echoed", step, len(out))
+		}
+		if string(rest) != "chunks" || !h.digest {
+			t.Errorf("by %d: rest %q, digest %v", step, rest, h.digest)
+		}
+	}
+}
+
+func TestJoinPath(t *testing.T) {
+	for _, test := range []struct{ app, name, path string }{
+		{"live", "cam1", "/live/cam1"},
+		{"live", "cam1?token=x", "/live/cam1"},
+		{"live?token=x", "cam1", "/live/cam1"},
+		{"live/", "/cam1", "/live/cam1"},
+		{"live/a", "b/c", "/live/a/b/c"},
+		{"cam1", "", "/cam1"},
+		{"", "cam1", "/cam1"},
+		{"live", "mp4:cam1.mp4", "/live/cam1.mp4"},
+		{"live", "flv:cam1", "/live/cam1"},
+		{"live", "käse", "/live/käse"},
+		{"", "", ""},
+		{"live", "a/../b", ""},
+		{"live", "a//b", ""},
+		{"live", "a\x00b", ""},
+		{"live", "a\xff", ""},
+		{"live", strings.Repeat("x", 249), "/live/" + strings.Repeat("x", 249)},
+		{"live", strings.Repeat("x", 250), ""},
+	} {
+		path, err := joinPath(test.app, test.name)
+		if ok := err == nil; ok != (test.path != "") || ok && path != test.path {
+			t.Errorf("%q and %q: got %q, %v", test.app, test.name, path, err)
+		}
+	}
+	q := joinQuery("rtmp://h/live?a=1&b=1", "live?b=2&c=2", "cam1?c=3&d=%20x")
+	if got := q.Encode(); got != "a=1&b=2&c=3&d=+x" {
+		t.Errorf("query %q", got)
+	}
+}
+
+func TestPlayStart(t *testing.T) {
+	for v, want := range map[float64]string{-2: "any 0s", -2000: "any 0s", -1: "live 0s", -1000: "live 0s", 0: "recorded 0s", 1500: "recorded 1.5s", 1e300: fmt.Sprint("recorded ", time.Duration(1<<40)*time.Millisecond)} {
+		what, at := playStart(v)
+		if got := fmt.Sprint(what, " ", at); got != want {
+			t.Errorf("%v: got %s, want %s", v, got, want)
+		}
+	}
+}
+
+// BenchmarkFanOut writes one message to many players of the same bytes, over loopback.
+func BenchmarkFanOut(b *testing.B) {
+	const players = 50
+	r := newRelay(b, nil)
+	received := make(chan int, players)
+	for range players {
+		nc := r.connect()
+		nc.Write(appendMessages(opening(), 0, command(0, "createStream", 2, nil), command(1, "play", 0, nil, "cam1")))
+		go func() { n, _ := io.Copy(io.Discard, nc); received <- int(n) }()
+	}
+	f := r.feed("/live/cam1")
+	for {
+		f.mu.Lock()
+		n := len(f.players)
+		f.mu.Unlock()
+		if n == players {
+			break
+		}
+		runtime.Gosched()
+	}
+	b.ReportAllocs()
+	b.SetBytes(players * 5000)
+	for b.Loop() {
+		f.add(Message{Type: TypeVideo, Payload: make([]byte, 5000)})
+	}
+	for _, c := range r.server.Conns() {
+		c.w.Flush(b.Context())
+	}
+}

@@ -1,0 +1,21 @@
+// Package rtmp speaks RTMP 1.0: a server that calls a [Handler], a client that publishes and plays, and the chunk format by itself.
+//
+// It moves messages and knows what clients expect of the commands around them. It does not keep streams: what a
+// publisher sends goes to a sink, what a player gets comes from a [netio.Source] as chunks made once by [AppendMessage],
+// the same bytes for every player. It does not look inside audio and video (package flv does).
+//
+//	server := &rtmp.Server{Handler: &rtmp.Handler{
+//		OnPublish: func(ctx context.Context, s *rtmp.Stream) error {
+//			s.SetSink(func(m rtmp.Message) error {
+//				fmt.Println(s.Path(), m.Type, m.Timestamp, len(m.Payload))
+//				return nil
+//			})
+//			return nil
+//		},
+//	}}
+//	ln, err := net.Listen("tcp", ":1935")
+//	if err != nil {
+//		return err
+//	}
+//	return server.Serve(ctx, ln)
+package rtmp

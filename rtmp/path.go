@@ -1,0 +1,78 @@
+package rtmp
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+)
+
+// MaxPath is the longest path in bytes.
+const MaxPath = 255
+
+// joinPath builds the path "/" + app + "/" + name. Clients cut one URL in different ways (ffmpeg takes up to two
+// segments as the application, GStreamer all but the last, OBS what the person typed), so only the whole counts. Either
+// part may carry a query, which is not part of the path, and the name may carry Flash's type prefix (mp4:, flv:, mp3:).
+func joinPath(app, name string) (string, error) {
+	app, _, _ = strings.Cut(app, "?")
+	name, _, _ = strings.Cut(name, "?")
+	for _, prefix := range []string{"mp4:", "flv:", "mp3:"} {
+		name = strings.TrimPrefix(name, prefix)
+	}
+	path := ""
+	for _, part := range []string{app, name} {
+		if part = strings.Trim(part, "/"); part != "" {
+			path += "/" + part
+		}
+	}
+	return path, checkPath(path)
+}
+
+func checkPath(path string) error {
+	switch {
+	case !strings.HasPrefix(path, "/") || len(path) < 2:
+		return fmt.Errorf("rtmp: path %q: no stream name", path)
+	case len(path) > MaxPath:
+		return fmt.Errorf("rtmp: path of %d bytes: longer than %d", len(path), MaxPath)
+	case !utf8.ValidString(path):
+		return fmt.Errorf("rtmp: path %q: not UTF-8", path)
+	}
+	for _, c := range path {
+		if c < ' ' || c == 0x7f {
+			return fmt.Errorf("rtmp: path %q: has a control character", path)
+		}
+	}
+	for segment := range strings.SplitSeq(path[1:], "/") {
+		if segment == "" || segment == ".." || segment == "." {
+			return fmt.Errorf("rtmp: path %q: has a segment %q", path, segment)
+		}
+	}
+	return nil
+}
+
+// joinQuery collects the queries of the parts, the later ones first in precedence.
+func joinQuery(parts ...string) url.Values {
+	all := url.Values{}
+	for _, part := range parts {
+		if _, query, ok := strings.Cut(part, "?"); ok {
+			values, _ := url.ParseQuery(query) // what can be read of it
+			maps.Copy(all, values)
+		}
+	}
+	return all
+}
+
+// splitURL cuts a URL's path for a client as most servers expect it: the last segment is the stream's name.
+func splitURL(u *url.URL) (app, name string) {
+	path := strings.Trim(u.Path, "/")
+	if i := strings.LastIndexByte(path, '/'); i >= 0 {
+		app, name = path[:i], path[i+1:]
+	} else {
+		app = path
+	}
+	if u.RawQuery != "" {
+		name += "?" + u.RawQuery
+	}
+	return app, name
+}

@@ -1,0 +1,142 @@
+package rtmp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"hawser/lifecycle"
+	"hawser/netio"
+)
+
+// Defaults of a Server.
+const (
+	DefaultWindow           = 5_000_000
+	DefaultMaxStreams       = 16
+	DefaultHandshakeTimeout = 10 * time.Second
+	DefaultIdleTimeout      = 60 * time.Second
+	DefaultCloseTimeout     = time.Second
+
+	acceptDelay = 50 * time.Millisecond // after an accept that failed for want of descriptors
+)
+
+// Server accepts RTMP connections and calls a Handler. Set the fields before the first Serve or ServeConn and do not change
+// them after; both methods may run at once, any number of times.
+type Server struct {
+	// Handler is told what happens; nil lets everybody publish into nothing and play nothing.
+	Handler *Handler
+	// Log gets the events of all connections; nil is fine.
+	Log *lifecycle.Log
+	// Pool serves the writers; nil means netio's own.
+	Pool *netio.Pool
+	// ChunkSize is the size in bytes of the chunks sent; 0 means OwnChunkSize. Sources must give chunks of this size.
+	ChunkSize int
+	// Limits bounds what a client can make the server hold.
+	Limits Limits
+	// MaxStreams is how many stream objects a connection may have; 0 means DefaultMaxStreams.
+	MaxStreams int
+	// MaxConnections is how many connections there may be; more are closed at once with reason limit. 0 means no bound.
+	MaxConnections int
+	// Window is the acknowledgement window announced, in bytes; 0 means DefaultWindow.
+	Window uint32
+	// HandshakeTimeout is the time from accept to connect; 0 means DefaultHandshakeTimeout.
+	HandshakeTimeout time.Duration
+	// IdleTimeout ends a connection that sends nothing, after a ping request in the middle of it; the end comes after one to one
+	// and a half times as long. 0 means DefaultIdleTimeout.
+	IdleTimeout time.Duration
+	// WriteTimeout is how long a client may take none of the bytes that wait for it (reason slow); 0 means netio.DefaultTimeout.
+	WriteTimeout time.Duration
+	// CloseTimeout is how long a client that was refused or told to go may take to read that; 0 means DefaultCloseTimeout.
+	CloseTimeout time.Duration
+	// QueueLimit bounds the replies waiting for one client, in bytes; 0 means netio.DefaultQueueLimit.
+	QueueLimit int
+
+	fill    sync.Once
+	numbers atomic.Uint64
+
+	mu    sync.Mutex
+	conns map[*Conn]struct{}
+}
+
+func (s *Server) filled() {
+	if s.Handler == nil {
+		s.Handler = &Handler{}
+	}
+	s.conns = make(map[*Conn]struct{})
+	s.ChunkSize = orDefault(s.ChunkSize, OwnChunkSize)
+	s.Limits = s.Limits.filled()
+	s.MaxStreams = orDefault(s.MaxStreams, DefaultMaxStreams)
+	s.Window = orDefault(s.Window, DefaultWindow)
+	s.HandshakeTimeout = orDefault(s.HandshakeTimeout, DefaultHandshakeTimeout)
+	s.IdleTimeout = orDefault(s.IdleTimeout, DefaultIdleTimeout)
+	s.CloseTimeout = orDefault(s.CloseTimeout, DefaultCloseTimeout)
+}
+
+func orDefault[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}
+
+// Serve accepts connections until ctx ends, and then closes the listener and the connections (reason shutdown), waits for
+// them and returns nil. If the listener fails first it returns its error after doing the same.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(ctx, func() { ln.Close() })
+	var wg sync.WaitGroup
+	defer func() {
+		cancel()
+		stop()
+		ln.Close()
+		wg.Wait()
+	}()
+	for {
+		nc, err := ln.Accept()
+		switch {
+		case err == nil:
+			wg.Go(func() { s.ServeConn(ctx, nc) })
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ECONNABORTED):
+			select {
+			case <-time.After(acceptDelay):
+			case <-ctx.Done():
+			}
+		default:
+			return fmt.Errorf("rtmp: serve: %w", err)
+		}
+	}
+}
+
+// ServeConn serves one connection, RTMPS for instance, until it ends or ctx does, and closes it.
+func (s *Server) ServeConn(ctx context.Context, nc net.Conn) {
+	s.fill.Do(s.filled)
+	c := newConn(s, nc)
+	s.mu.Lock()
+	s.conns[c] = struct{}{}
+	full := s.MaxConnections > 0 && len(s.conns) > s.MaxConnections
+	s.mu.Unlock()
+	if full {
+		c.Close(lifecycle.ReasonLimit.With("more than %d connections (MaxConnections)", s.MaxConnections))
+	}
+	c.run(ctx)
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+}
+
+// Conns returns the connections that are there now, in no order.
+func (s *Server) Conns() []*Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.conns))
+}

@@ -1,0 +1,211 @@
+package session
+
+import (
+	"errors"
+
+	"hawser/lifecycle"
+)
+
+// Receive takes a text message of the server. One that breaks the protocol makes the machine give the connection up. Messages of types that version 1 does not
+// know are ignored.
+func (c *Client) Receive(b []byte) {
+	if !c.online() {
+		return
+	}
+	var p parser
+	if err := p.parse(b); err != nil {
+		e := err.(*Error)
+		c.GiveUp(lifecycle.ReasonProtocol.With("%s", e.Reason.Text))
+		return
+	}
+	p.m.Path = c.pathString(p.path)
+	if c.state == LoggedIn {
+		c.receive(&p.m)
+	} else {
+		c.receiveLogin(&p.m)
+	}
+}
+
+// pathString returns the path as the subscription or play holds it, so that an update allocates nothing.
+func (c *Client) pathString(path []byte) string {
+	if f := c.subs.byPath[string(path)]; f != nil {
+		return f.path
+	}
+	if f := c.plays.byPath[string(path)]; f != nil {
+		return f.path
+	}
+	return string(path)
+}
+
+// receiveLogin takes the answer to the hello.
+func (c *Client) receiveLogin(m *Message) {
+	switch m.Type {
+	case TypeWelcome:
+		if m.Version != Version {
+			c.GiveUp(lifecycle.ReasonUnsupported.With("version %d: this client speaks %d", m.Version, Version))
+			return
+		}
+		c.session, c.heartbeat = m.Session, max(m.Heartbeat, 0)
+		if m.Resumed {
+			c.set(Reconnected, lifecycle.Reason{})
+		}
+		c.loggedIn()
+	case TypeError, TypeEjected, TypeBye:
+		c.closedByWord(m)
+	case TypePing:
+		c.send(&Message{Type: TypePong, ID: m.ID})
+	}
+}
+
+// closedByWord is Closed for a server that says so in a message: the connection is closed from this side too.
+func (c *Client) closedByWord(m *Message) {
+	r := m.Reason
+	if r.IsZero() {
+		r = lifecycle.ReasonShutdown
+	}
+	c.closing = lifecycle.ReasonDone
+	c.Closed(r)
+}
+
+// receive takes a message of a session that stands.
+func (c *Client) receive(m *Message) {
+	switch m.Type {
+	case TypeSnapshot:
+		c.snapshot(m)
+	case TypeUpdate:
+		c.update(m)
+	case TypeGap:
+		c.gap(m)
+	case TypeStatus:
+		c.status(m)
+	case TypeAck:
+		if c.settle(m.ID) {
+			c.emit(EventAck, m)
+		}
+	case TypeMedia:
+		c.media(m)
+	case TypePing:
+		c.send(&Message{Type: TypePong, ID: m.ID})
+	case TypePong:
+		c.emit(EventPong, m)
+	case TypeDrain:
+		c.emit(EventDrain, m)
+	case TypeError:
+		if m.ID == 0 || c.settle(m.ID) {
+			c.emit(EventError, m)
+		}
+	case TypeEjected, TypeBye:
+		c.closedByWord(m)
+	}
+}
+
+// emit makes an event of a message.
+func (c *Client) emit(k EventKind, m *Message) {
+	c.events = append(c.events, Event{Kind: k, Path: m.Path, ID: m.ID, Subject: m.Kind, Epoch: m.Epoch, Offset: m.Offset, At: m.At,
+		Time: m.Time, HasTime: m.HasTime, Data: m.Data, Fields: m.Fields, Status: m.Status, Media: m.Media, Reason: m.Reason})
+}
+
+// lose tells of the offsets from to to-1; to 0 means that the number is not known.
+func (c *Client) lose(f *follower, to uint64) {
+	c.events = append(c.events, Event{Kind: EventGap, Path: f.path, Epoch: f.epoch, Offset: f.next, To: to})
+}
+
+// snapshot is where a subscription starts, or starts again: what a log lost since is told.
+func (c *Client) snapshot(m *Message) {
+	f := c.subs.byPath[m.Path]
+	if f == nil {
+		return
+	}
+	next, isLog := m.Offset, m.Kind == KindLog || f.kind == KindLog
+	switch {
+	case !f.placed || !isLog:
+	case m.Epoch != f.epoch:
+		c.lose(f, 0)
+	case m.Offset > f.next:
+		c.lose(f, m.Offset)
+	default:
+		next = f.next // a replay of what was handed out already is dropped
+	}
+	f.kind = m.Kind
+	f.place(m.Epoch, next)
+	c.emit(EventSnapshot, m)
+}
+
+// update hands out what is new and drops what is not.
+func (c *Client) update(m *Message) {
+	f := c.subs.byPath[m.Path]
+	if f == nil || !f.answered {
+		return
+	}
+	if f.kind = KindLog; m.Fields != nil {
+		f.kind = KindRecord
+	}
+	switch {
+	case m.Epoch != f.epoch:
+		c.lose(f, 0)
+	case m.Offset < f.next:
+		return
+	case m.Offset > f.next && f.kind == KindLog: // updates of a record may be conflated
+		c.lose(f, m.Offset)
+	}
+	f.place(m.Epoch, m.Offset+1)
+	m.Kind = f.kind
+	c.emit(EventUpdate, m)
+}
+
+func (c *Client) gap(m *Message) {
+	f := c.subs.byPath[m.Path]
+	if f == nil || !f.answered || m.Epoch != f.epoch || m.GapTo <= f.next {
+		return
+	}
+	c.lose(f, m.GapTo)
+	f.next = m.GapTo
+}
+
+func (c *Client) status(m *Message) {
+	if c.subs.byPath[m.Path] == nil {
+		return
+	}
+	if m.Status == StatusRefused || m.Status == StatusRemoved {
+		c.subs.remove(m.Path)
+	}
+	c.emit(EventStatus, m)
+}
+
+func (c *Client) media(m *Message) {
+	f := c.plays.byPath[m.Path]
+	if f == nil {
+		return
+	}
+	if m.Status == StatusGone {
+		c.plays.remove(m.Path)
+	}
+	f.place(m.Epoch, m.Offset)
+	c.emit(EventMedia, m)
+}
+
+// ReceiveMedia takes a binary message of the server. Binary messages of another kind, and media of paths that are not played, are ignored.
+func (c *Client) ReceiveMedia(b []byte) {
+	if c.state != LoggedIn {
+		return
+	}
+	h, path, payload, err := parseMedia(b)
+	if errors.Is(err, lifecycle.ReasonUnsupported) {
+		return
+	}
+	if err != nil {
+		c.GiveUp(err.(*Error).Reason)
+		return
+	}
+	f := c.plays.byPath[string(path)]
+	if f == nil || !f.answered {
+		return
+	}
+	next := h.Offset + 1
+	if h.Flags&FlagInit != 0 {
+		next = h.Offset
+	}
+	f.place(h.Epoch, next)
+	c.events = append(c.events, Event{Kind: EventFragment, Path: f.path, Flags: h.Flags, MediaKind: h.Kind, Epoch: h.Epoch, Offset: h.Offset,
+		Time: h.DTS, HasTime: true, Data: payload})
+}

@@ -1,0 +1,212 @@
+// Package stream is live media as everybody shares it: one ring of frames for each path, its one publisher, its viewers, and the ready bytes that are made once for each
+// wire format.
+//
+// It knows no protocol. A protocol's [Format] turns frames into bytes; a [Viewer] hands out those bytes, the same ones to every viewer of the format, beginning at the last
+// keyframe, and leaves frames out when its receiver is slow. A publisher that goes leaves the stream up for a while; the next one continues its timestamps.
+//
+//	hub := stream.NewHub(stream.Options{})
+//	pub, err := hub.Publish("/live/cam1", "rtmp-1")
+//	pub.SetTrack(track)
+//	pub.Write(frame)
+package stream
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"hawser/lifecycle"
+	"hawser/media"
+	"hawser/ring"
+)
+
+// The limits that hold unless Options say otherwise.
+const (
+	// DefaultBytes bounds the frames kept of one stream, in bytes.
+	DefaultBytes = 32 << 20
+	// DefaultAge bounds how long frames are kept.
+	DefaultAge = 30 * time.Second
+	// DefaultGrace is how long a stream stays up without its publisher.
+	DefaultGrace = 10 * time.Second
+	// DefaultMaxLag is how far behind the live edge a viewer may fall before frames are left out for it.
+	DefaultMaxLag = 5 * time.Second
+	// DefaultMaxStreams bounds the number of streams.
+	DefaultMaxStreams = 10_000
+)
+
+// The kinds of event that a stream adds to the log, with the protocol "stream". The light is green while there is a publisher, amber in the grace period, red after it.
+const (
+	KindPublish   = "publish"   // a publisher is here; Detail says whose connection
+	KindGone      = "gone"      // the publisher has left; Reason says why; the stream waits for the next
+	KindUnpublish = "unpublish" // the grace period is over
+	KindSlow      = "slow"      // a viewer fell behind; Detail says how many frames it will not get
+	KindTracks    = "tracks"    // the tracks or their codec parameters changed
+)
+
+// Options are the settings of a Hub; the zero value is good.
+type Options struct {
+	// Limits bounds the frames kept of each stream: 0 means no bound on the count below 65536, DefaultBytes and DefaultAge.
+	Limits ring.Limits
+	// Grace is how long a stream stays up without its publisher; 0 means DefaultGrace, negative none.
+	Grace time.Duration
+	// MaxLag is how far a viewer may fall behind; 0 means DefaultMaxLag.
+	MaxLag time.Duration
+	// MaxStreams bounds the number of streams; 0 means DefaultMaxStreams.
+	MaxStreams int
+	// Log takes the events; nil means none.
+	Log *lifecycle.Log
+	// OnChange is called when a stream begins, changes or ends, with no lock held.
+	OnChange func(Info)
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+func (o Options) filled() Options {
+	if o.Limits.Count <= 0 {
+		o.Limits.Count = 1 << 16
+	}
+	if o.Limits.Bytes <= 0 {
+		o.Limits.Bytes = DefaultBytes
+	}
+	if o.Limits.Age <= 0 {
+		o.Limits.Age = DefaultAge
+	}
+	if o.Grace == 0 {
+		o.Grace = DefaultGrace
+	}
+	if o.MaxLag <= 0 {
+		o.MaxLag = DefaultMaxLag
+	}
+	if o.MaxStreams <= 0 {
+		o.MaxStreams = DefaultMaxStreams
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
+// Hub holds the streams by their paths. All methods may run at once.
+type Hub struct {
+	opts Options
+
+	mu      sync.Mutex
+	streams map[string]*Stream
+}
+
+// NewHub makes an empty hub.
+func NewHub(o Options) *Hub {
+	return &Hub{opts: o.filled(), streams: make(map[string]*Stream)}
+}
+
+// Info is a stream as it stands at one moment.
+type Info struct {
+	Path    string           `json:"path"`
+	Status  Status           `json:"status"`
+	Light   lifecycle.Health `json:"light"`
+	Tracks  []media.Track    `json:"-"`
+	Viewers int              `json:"viewers"`
+	Since   time.Time        `json:"since"`
+	Frames  uint64           `json:"frames"`
+	Bytes   uint64           `json:"bytes"` // received since the start
+	Held    int64            `json:"held"`  // bytes of frames kept now
+}
+
+// Publish makes the caller the publisher of a path. by names it in the log, usually its connection's identity. It returns a lifecycle.ReasonTaken while another
+// publisher is there.
+func (h *Hub) Publish(path, by string) (*Publisher, error) {
+	s, err := h.hold(path)
+	if err != nil {
+		return nil, fmt.Errorf("stream: publish %q: %w", path, err)
+	}
+	p, err := s.takePublisher(by)
+	if err != nil {
+		h.release(s)
+		return nil, fmt.Errorf("stream: publish %q: %w", path, err)
+	}
+	return p, nil
+}
+
+// Open returns the stream of a path for a viewer, which may come before the publisher. The caller must Close it.
+func (h *Hub) Open(path string) (*Stream, error) {
+	s, err := h.hold(path)
+	if err != nil {
+		return nil, fmt.Errorf("stream: open %q: %w", path, err)
+	}
+	return s, nil
+}
+
+// Find returns the state of the stream of a path, without holding it.
+func (h *Hub) Find(path string) (Info, bool) {
+	h.mu.Lock()
+	s := h.streams[path]
+	h.mu.Unlock()
+	if s == nil {
+		return Info{}, false
+	}
+	return s.Info(), true
+}
+
+// MediaTime returns the stream's newest timestamp, if it has a publisher now.
+func (h *Hub) MediaTime(path string) (time.Duration, bool) {
+	h.mu.Lock()
+	s := h.streams[path]
+	h.mu.Unlock()
+	if s == nil {
+		return 0, false
+	}
+	return s.MediaTime()
+}
+
+// List returns all streams, by path.
+func (h *Hub) List() []Info {
+	h.mu.Lock()
+	all := make([]*Stream, 0, len(h.streams))
+	for _, s := range h.streams {
+		all = append(all, s)
+	}
+	h.mu.Unlock()
+	list := make([]Info, len(all))
+	for i, s := range all {
+		list[i] = s.Info()
+	}
+	slices.SortFunc(list, func(a, b Info) int { return strings.Compare(a.Path, b.Path) })
+	return list
+}
+
+// hold finds or makes a stream and counts one more who needs it.
+func (h *Hub) hold(path string) (*Stream, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.streams[path]
+	if s == nil {
+		if len(h.streams) >= h.opts.MaxStreams {
+			return nil, lifecycle.ReasonLimit.With("MaxStreams is %d", h.opts.MaxStreams)
+		}
+		now := h.opts.Now()
+		s = &Stream{hub: h, path: path, since: now, frames: ring.New[Item](rand.Uint64()>>1, 0, h.opts.Limits), state: &State{}}
+		h.streams[path] = s
+	}
+	s.holders++
+	return s, nil
+}
+
+// release counts one fewer; a stream that nobody needs goes.
+func (h *Hub) release(s *Stream) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.holders--
+	if s.holders == 0 {
+		delete(h.streams, s.path)
+		s.frames.Close(lifecycle.ReasonGone)
+	}
+}
+
+func (h *Hub) changed(s *Stream) {
+	if h.opts.OnChange != nil {
+		h.opts.OnChange(s.Info())
+	}
+}

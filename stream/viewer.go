@@ -1,0 +1,205 @@
+package stream
+
+import (
+	"math"
+	"strconv"
+	"sync"
+	"time"
+
+	"hawser/lifecycle"
+	"hawser/ring"
+)
+
+// viewerBatch is how many packets a viewer takes under one lock of the ring.
+const viewerBatch = 32
+
+// Packet is a ring item in the bytes of one wire format. Data may be empty: not every format has something to say about every item.
+type Packet struct {
+	Data []byte
+	// End says that viewers of this format end here.
+	End bool
+
+	start   bool // a viewer may start here, after the prelude
+	changed bool // told in any case
+}
+
+// Packer makes packets. Its methods are called one at a time.
+type Packer interface {
+	// Pack turns an item, frame or change, into bytes. They may be kept for as long as the ring keeps the item and must not change.
+	Pack(item ring.Item[Item]) Packet
+}
+
+// Format is a wire format.
+type Format struct {
+	// Name tells formats apart; streams make the bytes of each once.
+	Name string
+	// New makes the packer of one stream, beginning where state holds.
+	New func(s *Stream, state *State) Packer
+	// Prelude gives what a viewer must be sent before it gets packets from the place at: headers, codec parameters. skipped is 0 at the start, and the number of
+	// packets left out when a slow viewer goes on at a later keyframe. What it returns is this viewer's alone.
+	Prelude func(s *Stream, at uint64, state *State, skipped uint64) []byte
+}
+
+// Viewer follows a stream in one format. Fill and Arm must not run at once; Close may run at any time.
+type Viewer struct {
+	stream *Stream
+	format Format
+	output *ring.Output[Packet]
+	cursor *ring.Cursor[Packet]
+	by     string
+	batch  [viewerBatch]ring.Item[Packet]
+
+	begun   bool
+	needKey bool   // packets are left out until one with Key
+	skipped uint64 // left out since the last prelude
+	ended   bool
+
+	once sync.Once
+}
+
+// View opens a viewer at the last keyframe. by is its connection's identity, for the log. The viewer holds the stream until it is closed.
+func (h *Hub) View(path string, f Format, by string) (*Viewer, error) {
+	s, err := h.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	at, state, ok := s.Start()
+	out := s.outputs.Open(f.Name, s.frames, at, h.opts.Limits, func() func(ring.Item[Item]) (Packet, int) {
+		packer := f.New(s, state)
+		return func(item ring.Item[Item]) (Packet, int) {
+			p := packer.Pack(item)
+			p.start, p.changed = item.Value.Start, item.Value.Changed
+			return p, max(len(p.Data), item.Size) // so that nothing is kept here of which the frame is gone
+		}
+	})
+	v := &Viewer{stream: s, format: f, output: out, cursor: out.Ring.Cursor(at), by: by, needKey: !ok}
+	s.mu.Lock()
+	s.viewers++
+	s.mu.Unlock()
+	return v, nil
+}
+
+// Stream returns the stream that is viewed.
+func (v *Viewer) Stream() *Stream { return v.stream }
+
+// Ended says that the stream's end was handed out and nothing follows.
+func (v *Viewer) Ended() bool { return v.ended }
+
+// Arm asks for a call of w.Wake when there is something to hand out; false means that there is something now.
+func (v *Viewer) Arm(w ring.Waker) bool { return v.begun && (v.ended || v.cursor.Arm(w)) }
+
+// Fill appends to dst what is to be sent next, until max bytes are reached, and returns it with the number of bytes appended; see netio.Source. The bytes are shared and must not change.
+func (v *Viewer) Fill(dst [][]byte, max int) (out [][]byte, size int) {
+	if !v.begun {
+		v.begun = true
+		at, state, ok := v.stream.Start()
+		v.cursor.Seek(at)
+		v.needKey = !ok
+		dst, size = v.prelude(dst, at, state, 0)
+	}
+	for size < max && !v.ended {
+		from := v.cursor.Seq()
+		n, missed, err := v.cursor.Read(v.batch[:min(viewerBatch, 1+(max-size)/512)])
+		if missed > 0 {
+			v.fallBehind(from, from+missed)
+			continue
+		}
+		if n == 0 {
+			v.ended = err != nil
+			return dst, size
+		}
+		if v.tooLate(v.batch[0].Time) && v.skip(v.batch[0].Seq) {
+			continue
+		}
+		for _, item := range v.batch[:n] {
+			dst, size = v.hand(dst, size, item)
+		}
+	}
+	return dst, size
+}
+
+// hand appends one packet, or leaves it out while a keyframe is waited for.
+func (v *Viewer) hand(dst [][]byte, size int, item ring.Item[Packet]) ([][]byte, int) {
+	p := &item.Value
+	if v.ended {
+		return dst, size
+	}
+	if v.needKey && p.start {
+		v.needKey = false
+		if frame, held := v.stream.frames.At(item.Seq); held && v.skipped > 0 {
+			var n int
+			dst, n = v.prelude(dst, item.Seq, frame.Value.State, v.skipped)
+			size += n
+		}
+		v.skipped = 0
+	}
+	switch {
+	case v.needKey && !p.changed:
+		if v.skipped > 0 {
+			v.skipped++
+		}
+	case len(p.Data) > 0:
+		dst = append(dst, p.Data)
+		size += len(p.Data)
+	}
+	v.ended = p.End
+	return dst, size
+}
+
+func (v *Viewer) prelude(dst [][]byte, at uint64, state *State, skipped uint64) ([][]byte, int) {
+	if v.format.Prelude == nil {
+		return dst, 0
+	}
+	b := v.format.Prelude(v.stream, at, state, skipped)
+	if len(b) == 0 {
+		return dst, 0
+	}
+	return append(dst, b), len(b)
+}
+
+// tooLate says that a packet appended at t is further behind than a viewer may be.
+func (v *Viewer) tooLate(t time.Time) bool {
+	return !v.needKey && v.stream.hub.opts.Now().Sub(t) > v.stream.hub.opts.MaxLag
+}
+
+// skip goes on at the last keyframe if that is ahead of the place from; the packets between are left out.
+func (v *Viewer) skip(from uint64) bool {
+	at, _, ok := v.stream.Start()
+	if !ok || at <= from {
+		return false
+	}
+	v.cursor.Seek(at)
+	v.slow(at - from)
+	return true
+}
+
+// fallBehind is what follows when the packets between from and oldest left the ring before they were handed out.
+func (v *Viewer) fallBehind(from, oldest uint64) {
+	if at, _, ok := v.stream.Start(); ok && at > oldest {
+		oldest = at
+	}
+	v.cursor.Seek(oldest)
+	v.slow(oldest - from)
+}
+
+func (v *Viewer) slow(left uint64) {
+	v.needKey = true
+	v.skipped += left
+	if v.skipped > math.MaxInt32 {
+		v.skipped = math.MaxInt32
+	}
+	v.stream.hub.opts.Log.Add(lifecycle.Event{Kind: KindSlow, Protocol: "stream", Conn: v.by, Path: v.stream.path, Light: lifecycle.Amber,
+		Reason: lifecycle.ReasonSlow, Detail: strconv.FormatUint(left, 10) + " frames left out"})
+}
+
+// Close ends the viewing. It may be called more than once.
+func (v *Viewer) Close() {
+	v.once.Do(func() {
+		v.cursor.Close()
+		v.output.Close()
+		v.stream.mu.Lock()
+		v.stream.viewers--
+		v.stream.mu.Unlock()
+		v.stream.Close()
+	})
+}

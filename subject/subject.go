@@ -1,0 +1,300 @@
+package subject
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"hawser/lifecycle"
+	"hawser/ring"
+)
+
+// ErrOffset says that what changed since an offset cannot be told: it lies ahead of the subject, or removals after it are
+// forgotten already. The answer to give is the whole image.
+var ErrOffset = errors.New("offset is not held")
+
+// errRemoved tells the hub that the subject left the table between look-up and use.
+var errRemoved = errors.New("removed")
+
+// Kind is what a subject carries; the first publish decides it.
+type Kind uint8
+
+const (
+	// None: nothing was published yet. May become Log or Record.
+	None Kind = iota
+	// Log: messages, each whole and for itself; a follower is given every one that is still held. Final.
+	Log
+	// Record: named fields; a follower needs the present image and may be given changes conflated. Final.
+	Record
+)
+
+var kindWords = [...]string{"none", "log", "record"}
+
+// String returns "none", "log" or "record".
+func (k Kind) String() string {
+	if int(k) < len(kindWords) {
+		return kindWords[k]
+	}
+	return fmt.Sprintf("Kind(%d)", uint8(k))
+}
+
+// MarshalText returns the word of String.
+func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText takes one of the words of String.
+func (k *Kind) UnmarshalText(b []byte) (err error) {
+	*k, err = ParseKind(string(b))
+	return err
+}
+
+// ParseKind returns the kind with the given word.
+func ParseKind(word string) (Kind, error) {
+	for i, w := range kindWords {
+		if w == word {
+			return Kind(i), nil
+		}
+	}
+	return None, fmt.Errorf("subject: kind %q: want log or record", word)
+}
+
+// Update is one message of a log or one change of a record. Its offset is the ring's sequence number. It is immutable from the
+// moment it is published: the publisher gives up Data, Fields and the values.
+type Update struct {
+	// At is the wall clock at publishing; Publish sets it where it is zero.
+	At time.Time
+	// Media is the media time that the update belongs to, valid if HasMedia.
+	Media    time.Duration
+	HasMedia bool
+	// Data is the JSON text of a log message; nil for records.
+	Data []byte
+	// Fields are the fields of a record that changed, in the publisher's order; nil for logs.
+	Fields []Field
+}
+
+// Field is a named value of a record.
+type Field struct {
+	// Name is not empty, UTF-8, at most MaxName bytes.
+	Name string
+	// Value is JSON text; nil (or null) means that the field is removed.
+	Value []byte
+}
+
+func (f Field) removed() bool { return f.Value == nil || isNull(f.Value) }
+
+func (u *Update) size() int {
+	n := len(u.Data)
+	for _, f := range u.Fields {
+		n += len(f.Name) + len(f.Value)
+	}
+	return n
+}
+
+// Subject is the live data at one path. All methods may run at once.
+type Subject struct {
+	hub  *Hub
+	path string
+	ring *ring.Ring[Update]
+
+	// Wires are the derived rings of ready frames, by the name of their wire format, alive while somebody reads them.
+	Wires ring.Outputs[Update, []byte]
+
+	// pubMu gives publishers one order for the image and the ring. It is held while followers are woken; mu is not.
+	pubMu sync.Mutex
+
+	mu      sync.Mutex
+	kind    Kind
+	image   image
+	next    uint64 // offset of the next update
+	media   time.Duration
+	stamped bool      // media holds the time of the last update that had one
+	updated time.Time // of the last update
+	cached  []Field   // image.all() as of cachedAt, if not nil
+	refs    int       // Open without Close
+	removed bool      // no longer in the hub's table
+}
+
+// newSubject draws the epoch below 2^63, so that it also fits the signed integers of other languages.
+func newSubject(h *Hub, path string) *Subject {
+	epoch := rand.Uint64N(math.MaxInt64) + 1
+	return &Subject{hub: h, path: path, ring: ring.New[Update](epoch, 0, h.o.Limits)}
+}
+
+// Path returns where the subject is.
+func (s *Subject) Path() string { return s.path }
+
+// Epoch names this life of the subject, so that a follower that comes back can tell a restart from a gap.
+func (s *Subject) Epoch() uint64 { return s.ring.Epoch() }
+
+// Ring returns the ring of updates. A subject that is removed closes it.
+func (s *Subject) Ring() *ring.Ring[Update] { return s.ring }
+
+// Kind returns what the subject carries, None before the first publish.
+func (s *Subject) Kind() Kind {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kind
+}
+
+// Snapshot is a subject as it stands at one moment.
+type Snapshot struct {
+	// Kind is None before the first publish.
+	Kind Kind
+	// Epoch and Offset are where to go on: Offset is that of the next update.
+	Epoch, Offset uint64
+	// Fields is the image of a record, nil for others. It is shared: do not change it.
+	Fields []Field
+	// Media is the media time of the last update that had one, valid if HasMedia.
+	Media    time.Duration
+	HasMedia bool
+}
+
+// Snapshot returns the subject as it stands. The update before Offset may still be on its way into the ring; a cursor
+// opened at Offset is right in any case.
+func (s *Subject) Snapshot() Snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Snapshot{Kind: s.kind, Epoch: s.ring.Epoch(), Offset: s.next, Fields: s.imageLocked(), Media: s.media, HasMedia: s.stamped}
+}
+
+// Image returns the present fields of a record, nil for other kinds, and the offset of the next update. The fields are shared
+// by all who ask until the next publish: do not change them.
+func (s *Subject) Image() (fields []Field, offset uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.imageLocked(), s.next
+}
+
+func (s *Subject) imageLocked() []Field {
+	if s.cached == nil && s.kind == Record {
+		s.cached = s.image.all()
+	}
+	return s.cached
+}
+
+// ChangedSince returns each field of a record that changed in the update at offset or a later one, with its present value
+// (nil: removed), and the offset of the next update. Applied to the image as it was before the update at offset, it gives the
+// present image, however long ago that was. It returns [ErrOffset] when it cannot.
+func (s *Subject) ChangedSince(offset uint64) (fields []Field, now uint64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ok := offset <= s.next
+	if ok {
+		fields, ok = s.image.since(offset)
+	}
+	if !ok {
+		return nil, s.next, fmt.Errorf("subject: changes of %q since %d: %w", s.path, offset, ErrOffset)
+	}
+	return fields, s.next, nil
+}
+
+// Publish is [Hub.Publish] for a subject that is held open. It must not be called from a Wake of the subject's own followers.
+func (s *Subject) Publish(kind Kind, u Update) (epoch, offset uint64, err error) {
+	if err := s.hub.check(kind, &u); err != nil {
+		return 0, 0, publishError(s.path, err)
+	}
+	epoch, offset, err = s.publish(kind, &u)
+	if err == errRemoved {
+		err = lifecycle.ReasonGone.With("the subject was removed")
+	}
+	if err != nil {
+		return 0, 0, publishError(s.path, err)
+	}
+	return epoch, offset, nil
+}
+
+// publish takes an update that was checked. Its errors are reasons, or errRemoved.
+func (s *Subject) publish(kind Kind, u *Update) (epoch, offset uint64, err error) {
+	s.pubMu.Lock()
+	defer s.pubMu.Unlock()
+	now := s.hub.o.Now()
+	if u.At.IsZero() {
+		u.At = now
+	}
+	first, err := s.fold(kind, u)
+	if err != nil {
+		return 0, 0, err
+	}
+	if first {
+		s.begin(kind)
+	}
+	size := u.size() + fieldOverhead*(1+len(u.Fields))
+	return s.ring.Epoch(), s.ring.Append(*u, size, now), nil
+}
+
+// fold puts the update into the state that mu guards, or refuses it and changes nothing.
+func (s *Subject) fold(kind Kind, u *Update) (first bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.removed:
+		return false, errRemoved
+	case s.kind != None && s.kind != kind:
+		return false, lifecycle.ReasonBadRequest.With("the subject is a %v, not a %v", s.kind, kind)
+	}
+	if kind == Record {
+		o := &s.hub.o
+		if text := s.image.check(u.Fields, o.MaxFields, o.MaxImage); text != "" {
+			return false, lifecycle.ReasonLimit.With("%s", text)
+		}
+		s.image.fold(u.Fields, s.next, o.MaxFields)
+		s.cached = nil
+	}
+	first = s.kind == None
+	s.kind = kind
+	s.next++
+	s.updated = u.At
+	if u.HasMedia {
+		s.media, s.stamped = u.Media, true
+	}
+	return first, nil
+}
+
+// begin is what the first publish does beside the rest.
+func (s *Subject) begin(kind Kind) {
+	if kind == Record {
+		s.ring.SetLimits(s.hub.o.RecordLimits)
+	}
+	s.hub.o.Log.Add(lifecycle.Event{Kind: EventPublished, Protocol: "subject", Path: s.path, State: kind.String(), Light: lifecycle.Green})
+}
+
+// Close gives up what one [Hub.Open] gave. With the last one a subject that was never published leaves the hub.
+func (s *Subject) Close() {
+	s.mu.Lock()
+	s.refs--
+	idle := s.idleLocked()
+	s.mu.Unlock()
+	if idle {
+		s.hub.removeIdle(s)
+	}
+}
+
+func (s *Subject) idleLocked() bool { return s.refs <= 0 && s.kind == None && !s.removed }
+
+// Info is a subject as a list shows it.
+type Info struct {
+	Path    string    `json:"path"`
+	Kind    Kind      `json:"kind"`
+	Epoch   uint64    `json:"epoch,string"`
+	Oldest  uint64    `json:"oldest"`           // offset of the oldest update held
+	Offset  uint64    `json:"offset"`           // of the next update, so also the number of updates so far
+	Items   int       `json:"items"`            // updates held
+	Bytes   int64     `json:"bytes"`            // what they count
+	Fields  int       `json:"fields,omitempty"` // of a record now
+	Open    int       `json:"open"`             // how many hold it open
+	Updated time.Time `json:"updated,omitzero"` // when the last update came
+}
+
+// Info returns the subject as a list shows it.
+func (s *Subject) Info() Info {
+	stats := s.ring.Stats()
+	oldest, _ := s.ring.Bounds()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Info{
+		Path: s.path, Kind: s.kind, Epoch: s.ring.Epoch(), Oldest: oldest, Offset: s.next,
+		Items: stats.Items, Bytes: stats.Bytes, Fields: s.image.live, Open: s.refs, Updated: s.updated,
+	}
+}
