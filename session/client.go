@@ -18,10 +18,10 @@ type ClientOptions struct {
 	Strict bool
 }
 
-// Client is the client's machine: its state, its subscriptions with their positions, and what is to be sent. The driver (package client) says what happens to the
-// connection (Opened, Failed, Retry, Closed, Broken, Unreachable) and what arrives (Receive, ReceiveMedia), the application what it wants; after each call the
-// driver takes what is to be sent, whether to close, and the events (TakeMessages, TakeClose, TakeEvents). Subscriptions outlive the connection: after each login the machine asks for them
-// again from where they stand. Its methods must not run at once.
+// Client is the client's machine: its state, its subscriptions with their positions, and what is to be sent. The driver (package client) says what happens
+// to the connection (Opened, Failed, Retry, Closed, Broken, GiveUp, Unreachable) and what arrives (Receive, ReceiveMedia), the application what it wants; after each
+// call the driver takes what is to be sent, whether to close, and the events (TakeMessages, TakeClose, TakeEvents). Subscriptions outlive the connection:
+// after each login the machine asks for them again from where they stand. Its methods must not run at once.
 type Client struct {
 	o         ClientOptions
 	state     State

@@ -1,0 +1,248 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"hawser/lifecycle"
+	"hawser/session"
+)
+
+// transport is what carries the session.
+const transport = "websocket"
+
+// KindAttempt, KindBackOff and KindDrain are the kinds of event, besides lifecycle's own, that a client logs: an attempt begins (Server, Attempt), a wait begins
+// (Delay, Attempt), the server asks to move (Reason). KindError is an error of the server about a path (Path, Reason).
+const (
+	KindAttempt = "attempt"
+	KindBackOff = "back_off"
+	KindDrain   = "drain"
+	KindError   = "error"
+)
+
+// Client is one session with one server out of a list. All methods may run at once.
+type Client struct {
+	o      Options
+	dial   func(ctx context.Context, server string) (wire, error)
+	states *history
+	seen   atomic.Int64 // when the server last sent something, in nanoseconds since 1970
+
+	mu      sync.Mutex
+	machine *session.Client
+	life    *lifecycle.Conn
+	subs    map[string]*Subscription
+	plays   map[string]*Play
+	waiting map[uint64]*Receipt
+
+	// Of the attempts; guarded by mu.
+	server   string
+	attempts int       // since the last login
+	failures int       // that the back-off counts
+	since    time.Time // when the session was logged in; zero when it is not
+	delay    time.Duration
+	stop     context.CancelFunc // ends attempts and waiting; nil when nothing runs
+	done     chan struct{}      // closed when nothing runs any more
+
+	// Of the connection; guarded by mu.
+	out     [][]byte
+	closing lifecycle.Reason
+	outgo   chan struct{} // holds one token when there is something to write
+	welcome chan struct{} // closed at the login
+	clock   clock
+}
+
+// New makes a client that is Disconnected. It fails when the options make no sense, with all that is wrong with them.
+func New(o Options) (*Client, error) {
+	o, err := o.filled()
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{o: o, states: newHistory(o.History), machine: session.NewClient(session.ClientOptions{Name: o.Name, Token: o.Token}),
+		subs: make(map[string]*Subscription), plays: make(map[string]*Play), waiting: make(map[uint64]*Receipt),
+		outgo: make(chan struct{}, 1)}
+	c.dial = c.dialWebSocket
+	return c, nil
+}
+
+// Connect starts to attempt, unless that was done, and waits until the client is logged in. When ctx ends it returns an error, and the attempts go on until Close;
+// when the server refuses the login for good, the error wraps its reason and the client is Disconnected.
+func (c *Client) Connect(ctx context.Context) error {
+	seq, err := c.start(ctx)
+	if err == nil && c.State() != session.LoggedIn {
+		err = c.await(ctx, session.LoggedIn, seq)
+	}
+	if err != nil {
+		return fmt.Errorf("client: connect: %w", err)
+	}
+	return nil
+}
+
+// start makes the goroutine that attempts, unless there is one, and returns from which change of state on to look for the login.
+func (c *Client) start(ctx context.Context) (seq uint64, err error) {
+	for {
+		c.mu.Lock()
+		if _, seq, _ = c.states.now(); c.done == nil {
+			break
+		}
+		done, state := c.done, c.machine.State()
+		c.mu.Unlock()
+		if state != session.Disconnected {
+			return seq, nil
+		}
+		select { // the last session is being closed
+		case <-done:
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	}
+	defer c.mu.Unlock()
+	run, stop := context.WithCancel(context.Background())
+	c.stop, c.done = stop, make(chan struct{})
+	c.life = c.o.Log.Open("session", lifecycle.Client, c.o.Servers[0])
+	c.server, c.attempts, c.failures = c.o.Servers[0], 0, 0
+	c.machine.Connect()
+	c.settleLocked()
+	go c.run(run, c.done)
+	return seq, nil
+}
+
+// Close ends the session and all subscriptions and plays, and waits until the connection is closed, a few times CloseTimeout at most. The client is
+// Disconnected then, and may Connect again. It returns nil.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	stop, done := c.stop, c.done
+	c.machine.Disconnect()
+	c.settleLocked()
+	c.mu.Unlock()
+	if stop != nil {
+		stop()
+		<-done
+	}
+	return nil
+}
+
+// do lets f work on the machine and acts on what comes out.
+func (c *Client) do(f func(m *session.Client)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f(c.machine)
+	c.settleLocked()
+}
+
+// settleLocked hands out the machine's events and passes on what is to be sent.
+func (c *Client) settleLocked() {
+	for _, ev := range c.machine.TakeEvents() {
+		c.handOutLocked(ev)
+	}
+	c.out = append(c.out, c.machine.TakeMessages()...)
+	if r, ok := c.machine.TakeClose(); ok {
+		c.closing = r
+	}
+	if len(c.out) > 0 || !c.closing.IsZero() {
+		select {
+		case c.outgo <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (c *Client) handOutLocked(ev session.Event) {
+	switch ev.Kind {
+	case session.EventState:
+		c.changedLocked(ev)
+	case session.EventSnapshot, session.EventUpdate, session.EventGap, session.EventStatus:
+		if s := c.subs[ev.Path]; s != nil {
+			s.take(ev)
+		}
+	case session.EventMedia, session.EventFragment:
+		if p := c.plays[ev.Path]; p != nil {
+			p.take(ev)
+		}
+	case session.EventAck:
+		c.answerLocked(ev)
+	case session.EventError:
+		c.errorLocked(ev)
+	case session.EventPong:
+		c.clock.pong(ev.ID, ev.At, time.Now())
+	case session.EventDrain:
+		c.life.Event(lifecycle.Event{Kind: KindDrain, Reason: ev.Reason, Server: c.server})
+	}
+}
+
+// changedLocked records a change of state.
+func (c *Client) changedLocked(ev session.Event) {
+	now := time.Now()
+	sc := StateChange{From: ev.From, To: ev.State, Time: now, Server: c.server, Transport: transport, Reason: ev.Reason}
+	switch ev.State {
+	case session.Connecting:
+		c.attempts++
+	case session.LoggedIn:
+		c.since = now
+		close(c.welcome)
+	case session.Failed, session.Lost, session.Unreachable:
+		c.delay = c.delayLocked(now)
+		sc.Delay = c.delay
+	case session.Disconnected:
+		sc.Server, sc.Transport = "", ""
+		c.endAllLocked(ev.Reason)
+	}
+	sc.Attempt = c.attempts
+	if ev.State == session.LoggedIn {
+		c.attempts = 0
+	}
+	c.states.add(sc)
+	c.logLocked(sc)
+}
+
+// delayLocked works out the wait before the next attempt. Only a session that stood for a while makes the back-off start anew.
+func (c *Client) delayLocked(now time.Time) time.Duration {
+	if !c.since.IsZero() && now.Sub(c.since) >= c.o.BackOff.Stand {
+		c.failures = 0
+	}
+	c.since = time.Time{}
+	c.failures++
+	return c.o.BackOff.delay(c.failures - 1)
+}
+
+func (c *Client) logLocked(sc StateChange) {
+	c.life.Set(sc.To.String(), sc.To.Light(), sc.Reason)
+	switch {
+	case sc.To == session.Connecting:
+		c.life.Event(lifecycle.Event{Kind: KindAttempt, Server: sc.Server, Transport: transport, Attempt: sc.Attempt})
+	case sc.To == session.Disconnected:
+		c.life.Close(sc.Reason)
+	case sc.To == session.Failed || sc.To == session.Lost || sc.To == session.Unreachable:
+		c.life.Event(lifecycle.Event{Kind: KindBackOff, Server: sc.Server, Transport: transport, Attempt: sc.Attempt, Delay: sc.Delay})
+	}
+}
+
+// endAllLocked ends all subscriptions and plays.
+func (c *Client) endAllLocked(r lifecycle.Reason) {
+	for path, s := range c.subs {
+		delete(c.subs, path)
+		s.queue.end(r)
+		s.settle()
+	}
+	for path, p := range c.plays {
+		delete(c.plays, path)
+		p.queue.end(r)
+		p.settle()
+	}
+}
+
+// errorLocked passes an error of the server on: to the publish, to the subscription or play of the path, and to the log.
+func (c *Client) errorLocked(ev session.Event) {
+	if ev.ID != 0 {
+		c.answerLocked(ev)
+		return
+	}
+	c.life.Event(lifecycle.Event{Kind: KindError, Path: ev.Path, Reason: ev.Reason, Server: c.server})
+	if s := c.subs[ev.Path]; s != nil {
+		s.queue.push(ev)
+	} else if p := c.plays[ev.Path]; p != nil {
+		p.queue.push(ev)
+	}
+}

@@ -1,0 +1,136 @@
+package client
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"hawser/lifecycle"
+	"hawser/session"
+)
+
+// Version is the version of this client, in the hello.
+const Version = "0.1"
+
+// The defaults of Options and BackOff.
+const (
+	DefaultConnectTimeout = 10 * time.Second
+	DefaultLoginTimeout   = 10 * time.Second
+	DefaultCloseTimeout   = time.Second
+	DefaultQueueCount     = 16384
+	DefaultQueueBytes     = 16 << 20
+	DefaultHistory        = 1024
+	DefaultBase           = 500 * time.Millisecond
+	DefaultMax            = 30 * time.Second
+	DefaultStand          = 10 * time.Second
+)
+
+// Options are a client's settings. Zero values mean the defaults.
+type Options struct {
+	// Servers are the addresses of the session endpoints (ws or wss). At least one. After a failed attempt the next one is tried, after a broken session the same one first.
+	Servers []string
+	// Token is the credential; empty for none.
+	Token string
+	// Name names the software in the hello; empty means "hawser-go/" and Version.
+	Name string
+	// Header is sent with the WebSocket handshake.
+	Header http.Header
+	// TLS is for wss; nil means the defaults of crypto/tls.
+	TLS *tls.Config
+	// Log gets the client's life as events; nil means none.
+	Log *lifecycle.Log
+	// BackOff is how long to wait between attempts.
+	BackOff BackOff
+	// ConnectTimeout bounds an attempt: resolving, connecting, TLS, WebSocket handshake. 0 means DefaultConnectTimeout.
+	ConnectTimeout time.Duration
+	// LoginTimeout bounds the wait for the answer to the hello. 0 means DefaultLoginTimeout.
+	LoginTimeout time.Duration
+	// CloseTimeout is how long the server may take for its part of a close. 0 means DefaultCloseTimeout.
+	CloseTimeout time.Duration
+	// Heartbeat is the interval of pings; 0 means what the server asks for, negative none. Without a message for 2.5 times as long the connection is given up.
+	Heartbeat time.Duration
+	// QueueCount and QueueBytes bound what waits for the application on each subscription and each play, in events and bytes. 0 means DefaultQueueCount and
+	// DefaultQueueBytes. Beyond them the oldest updates of a log are dropped and told as a gap, those of a record folded into one, and a play goes on at a keyframe.
+	QueueCount, QueueBytes int
+	// MaxMessage bounds what is published, in bytes, so that the server does not end the session for it. 0 means session.DefaultMaxMessage.
+	MaxMessage int
+	// History is how many state changes are kept for States. 0 means DefaultHistory.
+	History int
+}
+
+// BackOff is the wait between attempts: a random time between zero and a bound (full jitter), so that the clients of a server that comes back do not come at once.
+type BackOff struct {
+	// Base is the bound before the first new attempt; it doubles with each. 0 means DefaultBase.
+	Base time.Duration
+	// Max is the greatest bound. 0 means DefaultMax.
+	Max time.Duration
+	// Stand is how long a session must have stood for the bound to start at Base again. 0 means DefaultStand.
+	Stand time.Duration
+	// Random returns a number in [0, 1). nil means math/rand/v2.
+	Random func() float64
+}
+
+// filled returns the options with the defaults in place, or all that is wrong with them.
+func (o Options) filled() (Options, error) {
+	o.Servers = slices.Clone(o.Servers)
+	if o.Name == "" {
+		o.Name = "hawser-go/" + Version
+	}
+	for d, fallback := range map[*time.Duration]time.Duration{&o.ConnectTimeout: DefaultConnectTimeout, &o.LoginTimeout: DefaultLoginTimeout,
+		&o.CloseTimeout: DefaultCloseTimeout, &o.BackOff.Base: DefaultBase, &o.BackOff.Max: DefaultMax, &o.BackOff.Stand: DefaultStand} {
+		*d = or(*d, fallback)
+	}
+	o.QueueCount = or(o.QueueCount, DefaultQueueCount)
+	o.QueueBytes = or(o.QueueBytes, DefaultQueueBytes)
+	o.MaxMessage = or(o.MaxMessage, session.DefaultMaxMessage)
+	o.History = or(o.History, DefaultHistory)
+	if o.BackOff.Random == nil {
+		o.BackOff.Random = rand.Float64
+	}
+	return o, o.check()
+}
+
+func or[T int | time.Duration](v, fallback T) T {
+	if v == 0 {
+		return fallback
+	}
+	return v
+}
+
+func (o *Options) check() error {
+	var errs []error
+	if len(o.Servers) == 0 {
+		errs = append(errs, errors.New("client: options: want at least one server"))
+	}
+	for _, s := range o.Servers {
+		if u, err := url.Parse(s); err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss" {
+			errs = append(errs, fmt.Errorf("client: options: server %q: want ws://HOST/PATH or wss://HOST/PATH", s))
+		}
+	}
+	for name, negative := range map[string]bool{"ConnectTimeout": o.ConnectTimeout < 0, "LoginTimeout": o.LoginTimeout < 0, "CloseTimeout": o.CloseTimeout < 0,
+		"BackOff.Base": o.BackOff.Base < 0, "BackOff.Max": o.BackOff.Max < 0, "BackOff.Stand": o.BackOff.Stand < 0,
+		"QueueCount": o.QueueCount < 0, "QueueBytes": o.QueueBytes < 0, "MaxMessage": o.MaxMessage < 0, "History": o.History < 0} {
+		if negative {
+			errs = append(errs, fmt.Errorf("client: options: %s is negative", name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// delay returns the wait before the next attempt after so many others.
+func (b *BackOff) delay(attempts int) time.Duration {
+	bound := b.Base
+	for range attempts {
+		if bound >= b.Max/2 {
+			bound = b.Max
+			break
+		}
+		bound *= 2
+	}
+	return time.Duration(b.Random() * float64(min(bound, b.Max)))
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// clockTick is the unit of the times in /proc/PID/stat, USER_HZ, which is 100 on every Linux that Go runs on.
+const clockTick = 10 * time.Millisecond
+
+// affinity lets a thread (0: the calling one) run on one processor only.
+func affinity(thread, cpu int) error {
+	var set [16]uint64
+	set[cpu/64] = 1 << (cpu % 64)
+	_, _, errno := syscall.RawSyscall(syscall.SYS_SCHED_SETAFFINITY, uintptr(thread), unsafe.Sizeof(set), uintptr(unsafe.Pointer(&set)))
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// startPinned starts a program that runs on one processor only, if the machine has more than one.
+func startPinned(cmd *exec.Cmd, cpu int) error {
+	if runtime.NumCPU() < 2 {
+		return cmd.Start()
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		err := affinity(0, cpu)
+		if err == nil {
+			err = cmd.Start()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+// pinSelf keeps this program's threads on one processor.
+func pinSelf(cpu int) error {
+	if runtime.NumCPU() < 2 {
+		return nil
+	}
+	tasks, err := filepath.Glob("/proc/self/task/*")
+	for _, t := range tasks {
+		id, _ := strconv.Atoi(filepath.Base(t))
+		if e := affinity(id, cpu); e != nil && e != syscall.ESRCH {
+			err = e
+		}
+	}
+	return err
+}
+
+// usage is the processor time and the resident memory of a process.
+func usage(pid int) (cpu time.Duration, rss int64, err error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, 0, err
+	}
+	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+2:]))
+	user, _ := strconv.ParseInt(f[11], 10, 64)
+	system, _ := strconv.ParseInt(f[12], 10, 64)
+	pages, _ := strconv.ParseInt(f[21], 10, 64)
+	return time.Duration(user+system) * clockTick, pages * int64(os.Getpagesize()), nil
+}

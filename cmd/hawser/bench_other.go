@@ -1,0 +1,17 @@
+//go:build !linux
+
+package main
+
+import (
+	"errors"
+	"os/exec"
+	"time"
+)
+
+func startPinned(cmd *exec.Cmd, _ int) error { return cmd.Start() }
+
+func pinSelf(int) error { return nil }
+
+func usage(int) (cpu time.Duration, rss int64, err error) {
+	return 0, 0, errors.New("processor time and memory of another process can be read on Linux only")
+}

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"hawser/amf"
+	"hawser/netio"
+	"hawser/rtmp"
+)
+
+// sampledViewers is of how many viewers the latency is measured.
+const sampledViewers = 50
+
+// handshakeSize is the length of each part of RTMP's handshake after the version.
+const handshakeSize = 1536
+
+// viewers are connections that read what a server sends and look at as little of it as possible.
+type viewers struct {
+	bytes   atomic.Int64
+	failed  atomic.Int64
+	running sync.WaitGroup
+	conns   []net.Conn
+
+	mu        sync.Mutex
+	measure   bool
+	latencies []time.Duration
+}
+
+// opener makes a connection a viewer's; what it returns has arrived already.
+type opener func(ctx context.Context, addr string) (net.Conn, error)
+
+// open connects n viewers and starts to read.
+func (v *viewers) open(ctx context.Context, n int, addr string, open opener) error {
+	for i := range n {
+		conn, err := open(ctx, addr)
+		if err != nil {
+			return fmt.Errorf("viewer %d: %w", i, err)
+		}
+		v.conns = append(v.conns, conn)
+		v.running.Go(func() { v.read(conn, i < sampledViewers) })
+	}
+	return nil
+}
+
+// close ends all viewers.
+func (v *viewers) close() {
+	for _, c := range v.conns {
+		c.Close()
+	}
+	v.running.Wait()
+}
+
+func (v *viewers) read(conn net.Conn, sampled bool) {
+	r := netio.NewReader(conn, 0)
+	var finder stampFinder
+	for {
+		err := r.Next(func(b []byte) error {
+			v.bytes.Add(int64(len(b)))
+			if sampled {
+				now := time.Now()
+				finder.feed(b, func(sent time.Time) { v.note(now.Sub(sent)) })
+			}
+			return nil
+		})
+		if err != nil {
+			v.failed.Add(1)
+			return
+		}
+	}
+}
+
+func (v *viewers) note(latency time.Duration) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.measure {
+		v.latencies = append(v.latencies, latency)
+	}
+}
+
+// start begins a measurement, and stop ends it.
+func (v *viewers) start() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.measure, v.latencies = true, nil
+	v.bytes.Store(0)
+}
+
+func (v *viewers) stop() (bytes int64, p50, p99 time.Duration) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.measure = false
+	slices.Sort(v.latencies)
+	n := len(v.latencies)
+	if n > 0 {
+		p50, p99 = v.latencies[n/2], v.latencies[n*99/100]
+	}
+	return v.bytes.Load(), p50, p99
+}
+
+// stampFinder finds the times that benchStream has put into its frames, also where a read has cut them in two.
+type stampFinder struct{ tail []byte }
+
+func (f *stampFinder) feed(b []byte, found func(time.Time)) {
+	const whole = 16
+	if len(f.tail) > 0 {
+		joint := append(f.tail, b[:min(len(b), whole-1)]...)
+		f.search(joint, found)
+	}
+	f.search(b, found)
+	f.tail = append(f.tail[:0], b[max(0, len(b)-whole+1):]...)
+}
+
+func (f *stampFinder) search(b []byte, found func(time.Time)) {
+	for {
+		i := bytes.Index(b, benchMagic)
+		if i < 0 || len(b) < i+16 {
+			return
+		}
+		found(time.Unix(0, int64(binary.BigEndian.Uint64(b[i+8:]))))
+		b = b[i+16:]
+	}
+}
+
+// openBare is a viewer of the bare loop, which sends to whoever connects.
+func openBare(ctx context.Context, addr string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, "tcp", addr)
+}
+
+// openRTMP plays over RTMP, with all requests in one go.
+func openRTMP(ctx context.Context, addr string) (net.Conn, error) {
+	conn, err := openBare(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	hello := make([]byte, 1+handshakeSize)
+	hello[0] = 3
+	if _, err := conn.Write(hello); err != nil {
+		return nil, err
+	}
+	answer := make([]byte, 1+2*handshakeSize)
+	if _, err := io.ReadFull(conn, answer); err != nil {
+		return nil, err
+	}
+	app, name, _ := strings.Cut(strings.TrimPrefix(benchPath, "/"), "/")
+	out := append([]byte(nil), answer[1:1+handshakeSize]...)
+	for _, m := range []rtmp.Message{
+		{Type: rtmp.TypeCommand, Payload: amf.Append(nil, "connect", 1.0, amf.Object{{Name: "app", Value: app}, {Name: "tcUrl", Value: "rtmp://" + addr + "/" + app}})},
+		{Type: rtmp.TypeCommand, Payload: amf.Append(nil, "createStream", 2.0, nil)},
+		{Type: rtmp.TypeCommand, StreamID: rtmp.MediaStreamID, Payload: amf.Append(nil, "play", 3.0, nil, name)},
+	} {
+		out = rtmp.AppendMessage(out, rtmp.DefaultChunkSize, m)
+	}
+	_, err = conn.Write(out)
+	return conn, err
+}
+
+// openSession plays over a session.
+func openSession(ctx context.Context, addr string) (net.Conn, error) {
+	conn, err := openBare(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	_, err = fmt.Fprintf(conn, "GET /session HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
+		"Sec-WebSocket-Key: aGF3c2VyIGJlbmNobWFyaw==\r\nSec-WebSocket-Protocol: hawser.v1\r\n\r\n", addr)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.ReadResponse(bufio.NewReaderSize(conn, 16), nil) // nothing follows until hello is said
+	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+		return nil, fmt.Errorf("session: %v %w", resp, err)
+	}
+	out := appendUnmasked(nil, `{"t":"hello","version":1,"client":"hawser-bench"}`)
+	out = appendUnmasked(out, fmt.Sprintf(`{"t":"play","path":%q}`, benchPath))
+	_, err = conn.Write(out)
+	return conn, err
+}
+
+// appendUnmasked appends a client's text frame whose masking key is zero.
+func appendUnmasked(dst []byte, text string) []byte {
+	dst = append(dst, 0x81, 0x80|byte(len(text)), 0, 0, 0, 0)
+	return append(dst, text...)
+}

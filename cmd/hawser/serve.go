@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"hawser/console"
+	"hawser/js"
+	"hawser/ring"
+	"hawser/server"
+	"hawser/stream"
+)
+
+// The addresses of the listeners, unless told otherwise.
+const (
+	defaultHTTPAddr = ":8080"
+	defaultRTMPAddr = ":1935"
+)
+
+// listeners are where a server listens.
+type listeners struct {
+	httpAddr, rtmpAddr string
+	http, rtmp         net.Listener
+}
+
+// flags adds --http and --rtmp to a command.
+func (l *listeners) flags(c *cobra.Command, httpAddr, rtmpAddr string) {
+	c.Flags().StringVar(&l.httpAddr, "http", httpAddr, "address for sessions, HTTP-FLV, API and console; port 0 chooses one, empty is off")
+	c.Flags().StringVar(&l.rtmpAddr, "rtmp", rtmpAddr, "address for RTMP; port 0 chooses one, empty is off")
+}
+
+// open opens the listeners, all or none.
+func (l *listeners) open(ctx context.Context) (err error) {
+	var config net.ListenConfig
+	if l.httpAddr != "" {
+		if l.http, err = config.Listen(ctx, "tcp", l.httpAddr); err != nil {
+			return fmt.Errorf("--http %s: %w", l.httpAddr, err)
+		}
+	}
+	if l.rtmpAddr != "" {
+		if l.rtmp, err = config.Listen(ctx, "tcp", l.rtmpAddr); err != nil {
+			if l.http != nil {
+				l.http.Close()
+			}
+			return fmt.Errorf("--rtmp %s: %w", l.rtmpAddr, err)
+		}
+	}
+	if l.http == nil && l.rtmp == nil {
+		return errors.New("nothing to listen on: --http and --rtmp are both empty")
+	}
+	return nil
+}
+
+// announce prints one line a listener: what is ready is said with the port that it got.
+func (l *listeners) announce(w io.Writer) {
+	if l.rtmp != nil {
+		fmt.Fprintf(w, "hawser: rtmp on rtmp://%s\n", reachable(l.rtmp.Addr()))
+	}
+	if l.http != nil {
+		fmt.Fprintf(w, "hawser: http on http://%s\n", reachable(l.http.Addr()))
+	}
+}
+
+// reachable is an address that a client on this machine can use.
+func reachable(a net.Addr) string {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok || !tcp.IP.IsUnspecified() {
+		return a.String()
+	}
+	return fmt.Sprintf("localhost:%d", tcp.Port)
+}
+
+// serveOptions are what `hawser serve` can be told.
+type serveOptions struct {
+	listeners
+	streamBytes int64
+	verbose     bool
+}
+
+// serveCommand makes `hawser serve`.
+func serveCommand() *cobra.Command {
+	var o serveOptions
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the server",
+		Long: `Run the server: RTMP in and out, sessions, HTTP-FLV, the API and the console.
+
+Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; watch at http://HOST:8080/.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := o.open(c.Context()); err != nil {
+				return fmt.Errorf("serve: %w", err)
+			}
+			o.announce(c.OutOrStdout())
+			return newServer(&o).Serve(c.Context(), o.http, o.rtmp)
+		},
+	}
+	o.flags(c, defaultHTTPAddr, defaultRTMPAddr)
+	c.Flags().Int64Var(&o.streamBytes, "stream-bytes", stream.DefaultBytes, "the most bytes of frames kept of one stream")
+	c.Flags().BoolVar(&o.verbose, "verbose", false, "log what goes wrong inside")
+	return c
+}
+
+// newServer makes a server with the console.
+func newServer(o *serveOptions) *server.Server {
+	logger := slog.New(slog.DiscardHandler)
+	if o.verbose {
+		logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	return server.New(server.Options{
+		Console: console.Files, ConsolePolicy: console.Policy, JS: js.Files, Logger: logger,
+		Streams: stream.Options{Limits: ring.Limits{Bytes: o.streamBytes}},
+	})
+}

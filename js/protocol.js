@@ -1,0 +1,223 @@
+/**
+ * The messages of the session protocol, version 1 (docs/protocol.md): text messages are JSON objects with a "t",
+ * binary messages are media behind a small header. Nothing here does I/O.
+ *
+ * Epochs are unsigned 64-bit numbers and travel as 16 lower-case hexadecimal digits; offsets are plain numbers below 2^53.
+ * `time` is media time and `at` is wall-clock time since 1970, both in milliseconds.
+ *
+ * @typedef {import("./reasons.js").Reason} Reason
+ *
+ * @typedef {{t: "hello", version: number, client: string, token?: string, session?: string}} Hello
+ * @typedef {{t: "subscribe", path: string, from?: From, epoch?: string, offset?: number}} Subscribe
+ * @typedef {{t: "unsubscribe", path: string}} Unsubscribe
+ * @typedef {{t: "publish", id: number, path: string, kind?: SubjectKind, data?: any, fields?: Fields, time?: number}} Publish
+ * @typedef {{t: "play", path: string, from?: "keyframe" | "offset", epoch?: string, offset?: number}} PlayMessage
+ * @typedef {{t: "stop", path: string}} Stop
+ * @typedef {{t: "ping" | "pong", id: number, at?: number}} Ping
+ * @typedef {{t: "bye", reason?: Reason}} Bye
+ *
+ * @typedef {{t: "welcome", version: number, session: string, server: string, heartbeat: number, resumed: boolean, at: number}} Welcome
+ * @typedef {{t: "snapshot", path: string, kind: SubjectKind | "none", epoch: string, offset: number, fields?: Fields, time?: number}} Snapshot
+ * @typedef {{t: "update", path: string, epoch: string, offset: number, at: number, data?: any, fields?: Fields, time?: number}} Update
+ * @typedef {{t: "gap", path: string, epoch: string, from: number, to: number}} Gap
+ * @typedef {{t: "status", path: string, status: SubjectStatus, reason?: Reason}} Status
+ * @typedef {{t: "ack", id: number, path: string, epoch: string, offset: number}} Ack
+ * @typedef {{t: "media", path: string, epoch: string, offset: number, status: MediaStatus, mime?: string, tracks?: Track[],
+ *            time?: number, skipped?: number, reason?: Reason}} MediaInfo
+ * @typedef {{t: "error", id?: number, path?: string, reason: Reason}} ErrorMessage
+ * @typedef {{t: "ejected" | "drain", reason: Reason}} Farewell
+ *
+ * @typedef {"live" | "snapshot" | "offset"} From
+ * @typedef {"log" | "record"} SubjectKind
+ * @typedef {"ok" | "stale" | "limited" | "removed" | "refused"} SubjectStatus
+ * @typedef {"live" | "waiting" | "gone"} MediaStatus
+ * @typedef {{[name: string]: any}} Fields  a field that is null is removed
+ * @typedef {{id: number, kind: "video" | "audio" | "data", codec: string, width?: number, height?: number,
+ *            sampleRate?: number, channels?: number}} Track
+ *
+ * @typedef {Hello | Subscribe | Unsubscribe | Publish | PlayMessage | Stop | Ping | Bye} ClientMessage
+ * @typedef {Welcome | Snapshot | Update | Gap | Status | Ack | MediaInfo | ErrorMessage | Farewell | Ping | Bye} ServerMessage
+ *
+ * One binary message: an init segment or one fragment.
+ * @typedef {object} Media
+ * @property {string} path
+ * @property {string} epoch
+ * @property {number} offset
+ * @property {number} dts  decode time in microseconds
+ * @property {"all" | "video" | "audio"} kind
+ * @property {boolean} init  data is an init segment (moov), otherwise one fragment (moof and mdat)
+ * @property {boolean} key  the fragment starts with a keyframe
+ * @property {boolean} discontinuity  time jumps here, or what came before was left out
+ * @property {Uint8Array} data  a view into the message, not a copy
+ */
+
+/** The WebSocket subprotocol. */
+export const SUBPROTOCOL = "hawser.v1";
+
+/** The protocol version in hello and welcome. */
+export const VERSION = 1;
+
+/** Most bytes of a path in UTF-8. */
+export const MAX_PATH = 255;
+
+/** Most bytes of a message from client to server. */
+export const MAX_MESSAGE = 1 << 20;
+
+const MEDIA = 1;
+const FLAG_INIT = 1, FLAG_KEY = 2, FLAG_DISCONTINUITY = 4;
+const MEDIA_KINDS = /** @type {const} */ (["all", "video", "audio"]);
+const FIXED = 4 + 8 + 8 + 8; // header bytes besides the path
+
+const utf8 = new TextEncoder();
+const fromUtf8 = new TextDecoder("utf-8", { fatal: true });
+
+/** What a peer sent breaks the protocol. */
+export class ProtocolError extends Error {
+  /** @param {string} text */
+  constructor(text) {
+    super(`session: ${text}`);
+    this.name = "ProtocolError";
+  }
+}
+
+/**
+ * What makes a path unusable, or "" for a good one.
+ * @param {unknown} path
+ */
+export function pathFault(path) {
+  if (typeof path !== "string") return "want a string";
+  if (path.length > MAX_PATH || utf8.encode(path).length > MAX_PATH) return `more than ${MAX_PATH} bytes`;
+  if (path[0] !== "/") return 'want "/" first';
+  for (const segment of path.slice(1).split("/")) {
+    if (segment === "") return "empty segment";
+    if (segment === "..") return '".." segment';
+  }
+  return "";
+}
+
+/** @type {{[name: string]: (v: any) => boolean}} */
+const is = {
+  text: (v) => typeof v === "string",
+  path: (v) => pathFault(v) === "",
+  epoch: (v) => typeof v === "string" && /^[0-9a-f]{16}$/.test(v),
+  offset: (v) => Number.isSafeInteger(v) && v >= 0,
+  number: (v) => typeof v === "number",
+  flag: (v) => typeof v === "boolean",
+  object: (v) => typeof v === "object" && v !== null && !Array.isArray(v),
+  list: (v) => Array.isArray(v),
+  kind: (v) => v === "log" || v === "record" || v === "none",
+  status: (v) => ["ok", "stale", "limited", "removed", "refused"].includes(v),
+  live: (v) => ["live", "waiting", "gone"].includes(v),
+};
+
+/**
+ * The fields of each message from the server; "?" marks what may be absent.
+ * @type {{[t: string]: {[field: string]: string}}}
+ */
+const SHAPES = {
+  welcome: { version: "offset", session: "text", server: "text?", heartbeat: "number", resumed: "flag?", at: "number?" },
+  snapshot: { path: "path", kind: "kind", epoch: "epoch", offset: "offset", fields: "object?", time: "number?" },
+  update: { path: "path", epoch: "epoch", offset: "offset", at: "number?", fields: "object?", time: "number?" },
+  gap: { path: "path", epoch: "epoch", from: "offset", to: "offset" },
+  status: { path: "path", status: "status", reason: "object?" },
+  ack: { id: "offset", path: "path", epoch: "epoch", offset: "offset" },
+  media: { path: "path", epoch: "epoch", offset: "offset", status: "live", mime: "text?", tracks: "list?", time: "number?", skipped: "offset?", reason: "object?" },
+  ping: { id: "offset", at: "number?" },
+  pong: { id: "offset", at: "number?" },
+  error: { id: "offset?", path: "text?", reason: "object" },
+  ejected: { reason: "object" },
+  drain: { reason: "object" },
+  bye: { reason: "object?" },
+};
+
+/**
+ * Reads one text message from the server. A type that this version does not know comes back as it is, to be ignored.
+ * @param {string} text
+ * @returns {ServerMessage}
+ * @throws {ProtocolError} not a JSON object with "t", or a field is missing or of the wrong type
+ */
+export function parseMessage(text) {
+  let m;
+  try {
+    m = JSON.parse(text);
+  } catch (e) {
+    throw new ProtocolError(`message is not JSON: ${/** @type {Error} */ (e).message}`);
+  }
+  if (!is.object(m) || typeof m.t !== "string") throw new ProtocolError('message is not an object with "t"');
+  const shape = Object.hasOwn(SHAPES, m.t) ? SHAPES[m.t] : {};
+  for (const field in shape) {
+    const want = shape[field].replace("?", "");
+    if (m[field] === null) delete m[field]; // the same as nothing
+    if (m[field] === undefined ? shape[field] === want : !is[want](m[field])) {
+      throw new ProtocolError(`message "${m.t}": field "${field}": got ${brief(m[field])}, want ${want}`);
+    }
+  }
+  if (m.t === "update" && (m.data === undefined) === (m.fields === undefined)) throw new ProtocolError('message "update": want data or fields');
+  return m;
+}
+
+/** @param {unknown} v */
+function brief(v) {
+  const s = v === undefined ? "nothing" : JSON.stringify(v);
+  return s.length > 40 ? s.slice(0, 40) + "…" : s;
+}
+
+/**
+ * Reads the header of a binary message.
+ * @param {ArrayBuffer | Uint8Array} message  the data of the result is a view into it
+ * @returns {Media | null}  null for a kind of binary message that this version does not know, to be ignored
+ * @throws {ProtocolError} too short, or a path that is none
+ */
+export function parseMedia(message) {
+  const b = message instanceof Uint8Array ? message : new Uint8Array(message);
+  if (b.length > 0 && b[0] !== MEDIA) return null;
+  const n = b.length < 4 ? 0 : b[3];
+  if (b.length < FIXED + n) throw new ProtocolError(`media header: got ${b.length} bytes, want ${FIXED + n} or more`);
+  if (b[2] >= MEDIA_KINDS.length) return null;
+  const view = new DataView(b.buffer, b.byteOffset, b.byteLength);
+  return {
+    path: mediaPath(b.subarray(4, 4 + n)),
+    epoch: view.getBigUint64(4 + n).toString(16).padStart(16, "0"),
+    offset: Number(view.getBigUint64(12 + n)),
+    dts: Number(view.getBigInt64(20 + n)),
+    kind: MEDIA_KINDS[b[2]],
+    init: (b[1] & FLAG_INIT) !== 0,
+    key: (b[1] & FLAG_KEY) !== 0,
+    discontinuity: (b[1] & FLAG_DISCONTINUITY) !== 0,
+    data: b.subarray(FIXED + n),
+  };
+}
+
+/** @param {Uint8Array} bytes */
+function mediaPath(bytes) {
+  let path;
+  try {
+    path = fromUtf8.decode(bytes);
+  } catch {
+    throw new ProtocolError("media header: path is not UTF-8");
+  }
+  const fault = pathFault(path);
+  if (fault) throw new ProtocolError(`media header: ${fault}`);
+  return path;
+}
+
+/**
+ * The binary message for m; the inverse of parseMedia.
+ * @param {Media} m
+ * @returns {Uint8Array<ArrayBuffer>}
+ */
+export function encodeMedia(m) {
+  const path = utf8.encode(m.path), n = path.length;
+  const b = new Uint8Array(FIXED + n + m.data.length);
+  const view = new DataView(b.buffer);
+  b[0] = MEDIA;
+  b[1] = (m.init ? FLAG_INIT : 0) | (m.key ? FLAG_KEY : 0) | (m.discontinuity ? FLAG_DISCONTINUITY : 0);
+  b[2] = MEDIA_KINDS.indexOf(m.kind);
+  b[3] = n;
+  b.set(path, 4);
+  view.setBigUint64(4 + n, BigInt("0x" + m.epoch));
+  view.setBigUint64(12 + n, BigInt(m.offset));
+  view.setBigInt64(20 + n, BigInt(m.dts));
+  b.set(m.data, FIXED + n);
+  return b;
+}

@@ -1,0 +1,7 @@
+package sample
+
+import "testing"
+
+func FuzzSample(f *testing.F) {}
+
+func (s s) FuzzMethod() {}

@@ -1,0 +1,49 @@
+#!/bin/sh
+# Looks for the programs that the tests run against Hawser. On Debian as root it installs those that are missing;
+# anywhere else it says what is missing, and the tests that need them skip themselves by name.
+set -u
+
+# One line a need: the command (or gst:ELEMENT), then the Debian packages that bring it.
+needs='
+gcc gcc libc6-dev
+node nodejs
+npm npm
+ffmpeg ffmpeg
+ffprobe ffmpeg
+chromium chromium
+rtmpdump rtmpdump
+cvlc vlc-bin vlc-plugin-base
+gst-launch-1.0 gstreamer1.0-tools
+gst:flvmux gstreamer1.0-plugins-good
+gst:videotestsrc gstreamer1.0-plugins-base
+gst:rtmp2sink gstreamer1.0-plugins-bad
+gst:x264enc gstreamer1.0-plugins-ugly
+gst:avenc_aac gstreamer1.0-libav
+'
+
+has() {
+	case $1 in
+	gst:*) gst-inspect-1.0 --exists "${1#gst:}" 2>/dev/null ;;
+	*) command -v "$1" >/dev/null 2>&1 ;;
+	esac
+}
+
+# lacking prints the first word of each need that is not met, or all but the first when asked for packages.
+lacking() {
+	echo "$needs" | while read -r what packages; do
+		[ -z "$what" ] || has "$what" || case $1 in names) echo "$what" ;; packages) echo "$packages" ;; esac
+	done | tr '\n' ' '
+}
+
+missing=$(lacking packages)
+[ -n "$missing" ] || exit 0
+if [ -f /etc/debian_version ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+	echo "installing for the tests: $missing"
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -q >/dev/null &&
+		# shellcheck disable=SC2086 # one word a package
+		apt-get install -q -y --no-install-recommends $missing >/dev/null
+fi
+missing=$(lacking names)
+[ -z "$missing" ] || echo "missing: $missing(the tests that need them are skipped)"
+exit 0

@@ -1,0 +1,215 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"hawser/lifecycle"
+	"hawser/subject"
+)
+
+// maxBody bounds the body of a request to the API, in bytes, where the subjects' own limit does not.
+const maxBody = 1 << 20
+
+// Handler returns the HTTP side of the server: sessions, HTTP-FLV, API, console.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
+	mux.HandleFunc("GET /session", s.serveSession)
+	mux.HandleFunc("GET /api/v1/streams", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.streams.List()) })
+	mux.HandleFunc("GET /api/v1/subjects", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.subjects.List()) })
+	mux.HandleFunc("POST /api/v1/subjects/{path...}", s.sameOrigin(s.postSubject))
+	mux.HandleFunc("GET /api/v1/connections", s.admin(func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.log.Conns()) }))
+	mux.HandleFunc("GET /api/v1/events", s.admin(s.getEvents))
+	if s.opts.JS != nil {
+		mux.Handle("GET /js/", staticFiles("/js/", s.opts.JS, ""))
+	}
+	var console http.Handler = http.NotFoundHandler()
+	if s.opts.Console != nil {
+		console = staticFiles("/", s.opts.Console, s.opts.ConsolePolicy)
+	}
+	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, flvSuffix) {
+			s.serveFLV(w, r)
+			return
+		}
+		console.ServeHTTP(w, r)
+	})
+	return mux
+}
+
+// writeJSON answers with a value.
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	json.NewEncoder(w).Encode(v)
+}
+
+// httpStatus is the status for each reason that is not a fault of the server.
+var httpStatus = map[int]int{
+	lifecycle.ReasonBadRequest.Code: http.StatusBadRequest, lifecycle.ReasonTooBig.Code: http.StatusRequestEntityTooLarge,
+	lifecycle.ReasonRefused.Code: http.StatusForbidden, lifecycle.ReasonUnauthorized.Code: http.StatusUnauthorized,
+	lifecycle.ReasonNotFound.Code: http.StatusNotFound, lifecycle.ReasonLimit.Code: http.StatusServiceUnavailable,
+	lifecycle.ReasonTaken.Code: http.StatusConflict, lifecycle.ReasonShutdown.Code: http.StatusServiceUnavailable,
+	lifecycle.ReasonUnsupported.Code: http.StatusNotImplemented,
+}
+
+// httpError answers with the reason, as {"error":{"code":…,"word":…,"text":…}}.
+func (s *Server) httpError(w http.ResponseWriter, r lifecycle.Reason) {
+	status := httpStatus[r.Code]
+	if status == 0 {
+		status = http.StatusInternalServerError
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(map[string]lifecycle.Reason{"error": r})
+}
+
+// postSubject publishes the body, a JSON value, to the subject of the path. The query may say kind=record, and time= for the media time in milliseconds.
+func (s *Server) postSubject(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		s.httpError(w, lifecycle.ReasonTooBig.With("body: more than %d bytes", maxBody))
+		return
+	}
+	path := "/" + r.PathValue("path")
+	kind, u, err := updateOf(r.URL.Query(), body)
+	if err == nil && strings.HasPrefix(path, sysPrefix) {
+		err = lifecycle.ReasonRefused.With("%s belongs to the server", sysPrefix)
+	}
+	var epoch, offset uint64
+	if err == nil {
+		epoch, offset, err = s.Publish(path, kind, u)
+	}
+	if err != nil {
+		s.httpError(w, lifecycle.ReasonOf(err))
+		return
+	}
+	writeJSON(w, map[string]any{"path": path, "epoch": epochText(epoch), "offset": offset})
+}
+
+// updateOf makes an update of a request's query and body.
+func updateOf(q url.Values, body []byte) (kind subject.Kind, u subject.Update, err error) {
+	kind = subject.Log
+	if word := q.Get("kind"); word != "" {
+		if kind, err = subject.ParseKind(word); err != nil || kind == subject.None {
+			return kind, u, lifecycle.ReasonBadRequest.With("kind %q: want log or record", word)
+		}
+	}
+	if text := q.Get("time"); text != "" {
+		ms, err := strconv.ParseFloat(text, 64)
+		if err != nil || math.IsNaN(ms) || math.Abs(ms) > 1e12 {
+			return kind, u, lifecycle.ReasonBadRequest.With("time %q: want milliseconds", text)
+		}
+		u.Media, u.HasMedia = time.Duration(ms*float64(time.Millisecond)), true
+	}
+	if kind == subject.Log {
+		u.Data = body
+		return kind, u, nil
+	}
+	if u.Fields, err = subject.ParseFields(body); err != nil {
+		return kind, u, lifecycle.ReasonBadRequest.Because(err)
+	}
+	return kind, u, nil
+}
+
+// epochText is an epoch as messages and the API spell it: 16 hexadecimal digits.
+func epochText(epoch uint64) string {
+	const digits = "0123456789abcdef"
+	var b [16]byte
+	for i := range b {
+		b[i] = digits[epoch>>(60-4*i)&15]
+	}
+	return string(b[:])
+}
+
+// getEvents gives the event log as one JSON object a line, from the place ?from= on (0: all that are kept, the default); ?follow=1 goes on with what comes.
+func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
+	var from uint64
+	if text := r.URL.Query().Get("from"); text != "" {
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			s.httpError(w, lifecycle.ReasonBadRequest.With("from %q: want a number", text))
+			return
+		}
+		from = n
+	}
+	follow := r.URL.Query().Get("follow") == "1"
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.Header().Set("Cache-Control", "no-store")
+	_, head := s.log.Bounds()
+	if !follow && from >= head {
+		return
+	}
+	flush := http.NewResponseController(w)
+	encoder := json.NewEncoder(w)
+	ctx, cancel := context.WithCancel(r.Context())
+	defer context.AfterFunc(s.ctx, cancel)()
+	defer cancel()
+	for e := range s.log.Events(ctx, from) {
+		if encoder.Encode(e) != nil || !follow && e.Seq+1 >= head {
+			return
+		}
+		if follow {
+			flush.Flush()
+		}
+	}
+}
+
+// admin lets only requests from this machine through: what they show is not for everybody.
+func (s *Server) admin(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		peer, err := netip.ParseAddrPort(r.RemoteAddr)
+		if err != nil || !peer.Addr().Unmap().IsLoopback() || !localHost(r.Host) {
+			s.httpError(w, lifecycle.ReasonRefused.With("%s is for this machine only", r.URL.Path))
+			return
+		}
+		next(w, r)
+	}
+}
+
+// localHost says that a request names this machine itself, so that a page elsewhere whose name was made to point here gets nothing.
+func localHost(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	if host == "localhost" {
+		return true
+	}
+	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && addr.IsLoopback()
+}
+
+// sameOrigin refuses requests that a page of another origin makes in somebody's browser, unless that origin is allowed.
+func (s *Server) sameOrigin(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if origin := r.Header.Get("Origin"); origin != "" && !s.allowedOrigin(origin, r.Host) {
+			s.httpError(w, lifecycle.ReasonRefused.With("origin %q is not allowed", origin))
+			return
+		}
+		next(w, r)
+	}
+}
+
+func (s *Server) allowedOrigin(origin, host string) bool {
+	u, err := url.Parse(origin)
+	if err == nil && strings.EqualFold(u.Host, host) {
+		return true
+	}
+	for _, o := range s.opts.Origins {
+		if o == "*" || strings.EqualFold(o, origin) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,117 @@
+package server
+
+import (
+	"net"
+	"net/http"
+	"strings"
+
+	"hawser/lifecycle"
+	"hawser/netio"
+	"hawser/stream"
+)
+
+// flvSuffix at the end of a path asks for the stream as HTTP-FLV.
+const flvSuffix = ".flv"
+
+// serveFLV sends a stream as one endless FLV file. The connection is taken from net/http, so that a viewer is a socket and a cursor and no goroutine writes for it.
+func (s *Server) serveFLV(w http.ResponseWriter, r *http.Request) {
+	path := strings.TrimSuffix(r.URL.Path, flvSuffix)
+	if info, ok := s.streams.Find(path); !ok || info.Status == stream.Waiting || info.Status == stream.Ended {
+		s.httpError(w, lifecycle.ReasonNotFound.With("nobody publishes %q", path))
+		return
+	}
+	head := []byte("HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\nCache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\nConnection: close\r\n\r\n")
+	if r.Method == http.MethodHead {
+		w.Header().Set("Content-Type", "video/x-flv")
+		return
+	}
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		s.httpError(w, lifecycle.ReasonUnsupported.With("HTTP-FLV needs HTTP/1.1"))
+		return
+	}
+	life := s.log.Open("http-flv", lifecycle.Server, r.RemoteAddr)
+	life.SetPath(path)
+	v := &flvViewer{server: s, conn: conn, life: life}
+	viewer, err := s.streams.View(path, s.formats.flv, life.ID())
+	if err != nil {
+		v.end(lifecycle.ReasonOf(err))
+		return
+	}
+	v.viewer = viewer
+	v.writer = netio.NewWriter(conn, netio.WriterOptions{Timeout: s.opts.WriteTimeout, OnError: func(err error) { v.end(slowOr(err)) }})
+	v.writer.SetSource(v)
+	life.Set("playing", lifecycle.Green, lifecycle.Reason{})
+	v.writer.Queue(head)
+	v.writer.Wake()
+	s.wait.Go(v.watch)
+}
+
+// slowOr is the reason of a failed write: a peer that took nothing in time is slow.
+func slowOr(err error) lifecycle.Reason {
+	r := lifecycle.ReasonOf(err)
+	if r.Code == lifecycle.ReasonTimeout.Code || r.Is(netio.ErrSlow) {
+		return lifecycle.ReasonSlow.Because(err)
+	}
+	return r
+}
+
+// flvViewer is one HTTP-FLV viewer.
+type flvViewer struct {
+	server *Server
+	conn   net.Conn
+	life   *lifecycle.Conn
+	viewer *stream.Viewer
+	writer *netio.Writer
+}
+
+// Fill implements netio.Source.
+func (v *flvViewer) Fill(dst [][]byte, max int) [][]byte {
+	for {
+		var size int
+		dst, size = v.viewer.Fill(dst, max)
+		if size >= max {
+			return dst
+		}
+		if v.viewer.Ended() {
+			v.server.wait.Go(func() {
+				v.writer.Flush(v.server.ctx)
+				v.end(lifecycle.ReasonGone)
+			})
+			return dst
+		}
+		if v.viewer.Arm(v.writer) {
+			return dst
+		}
+		max -= size
+	}
+}
+
+// watch waits for the client to go, or for the server to stop.
+func (v *flvViewer) watch() {
+	stop := contextCloser(v.server.ctx, v.conn)
+	defer stop()
+	r := netio.NewReader(v.conn, 512)
+	for {
+		if err := r.Next(func([]byte) error { return nil }); err != nil {
+			why := lifecycle.ReasonDone
+			if v.server.ctx.Err() != nil {
+				why = lifecycle.ReasonShutdown
+			}
+			v.end(why)
+			return
+		}
+	}
+}
+
+// end gives everything up; the first reason counts.
+func (v *flvViewer) end(why lifecycle.Reason) {
+	v.life.Close(why)
+	if v.writer != nil {
+		v.writer.Close()
+	}
+	v.conn.Close()
+	if v.viewer != nil {
+		v.viewer.Close()
+	}
+}

@@ -1,0 +1,218 @@
+package server
+
+import (
+	"time"
+
+	"hawser/flv"
+	"hawser/fmp4"
+	"hawser/lifecycle"
+	"hawser/media"
+	"hawser/ring"
+	"hawser/rtmp"
+	"hawser/session"
+	"hawser/stream"
+	"hawser/websocket"
+)
+
+// rtmpFormat is a stream as RTMP messages in chunks; the same bytes go to every player.
+func rtmpFormat(chunkSize int) stream.Format {
+	message := func(dst []byte, typ byte, at time.Duration, body []byte) []byte {
+		return rtmp.AppendMessage(dst, chunkSize, rtmp.Message{Type: typ, StreamID: rtmp.MediaStreamID, Timestamp: millis(at), Payload: body})
+	}
+	return flvBodies("rtmp", nil, message)
+}
+
+// flvFormat is a stream as FLV tags, for HTTP-FLV.
+func flvFormat() stream.Format {
+	tag := func(dst []byte, typ byte, at time.Duration, body []byte) []byte {
+		return flv.AppendTag(dst, flv.Tag{Type: typ, Timestamp: millis(at), Data: body})
+	}
+	return flvBodies("flv", flv.AppendHeader(nil, true, true), tag)
+}
+
+// flvBodies is a format whose packets are FLV bodies in some wrapping.
+func flvBodies(name string, first []byte, wrap func(dst []byte, typ byte, at time.Duration, body []byte) []byte) stream.Format {
+	prelude := func(s *stream.Stream, at uint64, state *stream.State, skipped uint64) []byte {
+		var b []byte
+		if skipped == 0 {
+			b = append(b, first...)
+		}
+		when := state.Time
+		if item, ok := s.Frames().At(at); ok && !item.Value.Changed {
+			when = item.Value.Frame.DTS
+		}
+		return appendHeaders(b, when, state, wrap)
+	}
+	newPacker := func(*stream.Stream, *stream.State) stream.Packer { return &flvPacker{wrap: wrap} }
+	return stream.Format{Name: name, New: newPacker, Prelude: prelude}
+}
+
+// appendHeaders appends the metadata and the codec parameters of all tracks.
+func appendHeaders(dst []byte, at time.Duration, state *stream.State, wrap func([]byte, byte, time.Duration, []byte) []byte) []byte {
+	if len(state.Tracks) == 0 {
+		return dst
+	}
+	dst = wrap(dst, flv.TypeScript, 0, flv.Metadata(state.Tracks)) // ffmpeg takes metadata with another time for a stream of subtitles
+	for _, t := range state.Tracks {
+		if len(t.Config) == 0 {
+			continue
+		}
+		typ, body := flv.AppendFrame(nil, t, media.Frame{Track: t.ID, Kind: t.Kind, Config: true, Data: t.Config})
+		dst = wrap(dst, typ, at, body)
+	}
+	return dst
+}
+
+// flvPacker makes the packets of flvBodies.
+type flvPacker struct {
+	wrap   func(dst []byte, typ byte, at time.Duration, body []byte) []byte
+	body   []byte
+	tracks []media.Track
+}
+
+// Pack implements stream.Packer.
+func (p *flvPacker) Pack(item ring.Item[stream.Item]) stream.Packet {
+	it := &item.Value
+	if it.Changed {
+		if it.State.Status == stream.Ended {
+			return stream.Packet{End: true}
+		}
+		if len(it.State.Tracks) == 0 || sameTracks(p.tracks, it.State.Tracks) {
+			return stream.Packet{}
+		}
+		p.tracks = it.State.Tracks
+		return stream.Packet{Data: appendHeaders(nil, it.State.Time, it.State, p.wrap)}
+	}
+	t := it.State.Track(it.Frame.Track)
+	if t == nil {
+		return stream.Packet{}
+	}
+	var typ byte
+	typ, p.body = flv.AppendFrame(p.body[:0], *t, it.Frame)
+	if len(p.body) == 0 {
+		return stream.Packet{}
+	}
+	return stream.Packet{Data: p.wrap(nil, typ, it.Frame.DTS, p.body)}
+}
+
+// sameTracks says that nothing has changed: states share the list until something does.
+func sameTracks(a, b []media.Track) bool { return len(a) == len(b) && &a[0] == &b[0] }
+
+// millis is a timestamp as RTMP and FLV count it.
+func millis(d time.Duration) uint32 { return uint32(d.Milliseconds()) }
+
+// sessionFormat is a stream as a session's WebSocket frames: a media message in text, an init segment and fragments in binary.
+func sessionFormat() stream.Format {
+	return stream.Format{
+		Name: "session",
+		New: func(s *stream.Stream, state *stream.State) stream.Packer {
+			p := &sessionPacker{stream: s}
+			p.use(state)
+			return p
+		},
+		Prelude: func(s *stream.Stream, at uint64, state *stream.State, skipped uint64) []byte {
+			p := &sessionPacker{stream: s}
+			p.use(state)
+			return p.appendState(nil, at, state, skipped)
+		},
+	}
+}
+
+// sessionPacker makes the packets of sessionFormat.
+type sessionPacker struct {
+	stream *stream.Stream
+	tracks []media.Track // all of the stream
+	muxer  *fmp4.Muxer   // of those that fMP4 can carry; nil if none
+	usable []media.Track
+	buf    []byte
+}
+
+// use prepares for the tracks of a state.
+func (p *sessionPacker) use(state *stream.State) {
+	p.tracks, p.muxer, p.usable = state.Tracks, nil, nil
+	for _, t := range state.Tracks {
+		if fmp4.Supports(t) {
+			p.usable = append(p.usable, t)
+		}
+	}
+	if len(p.usable) == 0 {
+		return
+	}
+	muxer, err := fmp4.NewMuxer(p.usable)
+	if err != nil {
+		p.usable = nil
+		return
+	}
+	p.muxer = muxer
+}
+
+// Pack implements stream.Packer.
+func (p *sessionPacker) Pack(item ring.Item[stream.Item]) stream.Packet {
+	it := &item.Value
+	if it.Changed {
+		if len(it.State.Tracks) > 0 && !(len(p.tracks) > 0 && sameTracks(p.tracks, it.State.Tracks)) {
+			p.use(it.State)
+		}
+		return stream.Packet{Data: p.appendState(nil, item.Seq, it.State, 0)}
+	}
+	f := it.Frame
+	if p.muxer == nil || !p.carries(f.Track) {
+		return stream.Packet{}
+	}
+	h := session.MediaHeader{Path: p.stream.Path(), Epoch: p.stream.Epoch(), Offset: item.Seq, DTS: f.DTS, Kind: session.MediaAudio}
+	if f.Kind == media.Video {
+		h.Kind = session.MediaVideo
+	}
+	if f.Key {
+		h.Flags |= session.FlagKeyframe
+	}
+	b, err := p.muxer.AppendFragment(session.AppendMediaHeader(p.buf[:0], h), f)
+	if err != nil {
+		return stream.Packet{}
+	}
+	p.buf = b
+	return stream.Packet{Data: websocket.AppendFrame(nil, true, websocket.OpBinary, b)}
+}
+
+func (p *sessionPacker) carries(track int) bool {
+	for i := range p.usable {
+		if p.usable[i].ID == track {
+			return true
+		}
+	}
+	return false
+}
+
+// appendState appends the media message for a state, and the init segment.
+func (p *sessionPacker) appendState(dst []byte, at uint64, state *stream.State, skipped uint64) []byte {
+	m := session.Message{Type: session.TypeMedia, Path: p.stream.Path(), Epoch: p.stream.Epoch(), Offset: at, Time: state.Time, HasTime: true,
+		Status: mediaStatus(state.Status), Reason: state.Reason}
+	m.Skipped = skipped
+	if state.Status == stream.Live && len(state.Tracks) > 0 && p.muxer == nil {
+		m.Reason = lifecycle.ReasonUnsupported.With("no track of this stream can be sent as fragmented MP4")
+	}
+	if p.muxer != nil {
+		m.MIME = fmp4.MIME(p.usable)
+		for _, t := range p.usable {
+			m.Tracks = append(m.Tracks, session.Track{ID: t.ID, Kind: t.Kind.String(), Codec: t.MIME(), Width: t.Width, Height: t.Height,
+				SampleRate: t.SampleRate, Channels: t.Channels})
+		}
+	}
+	dst = websocket.AppendFrame(dst, true, websocket.OpText, session.Append(nil, &m))
+	if p.muxer == nil {
+		return dst
+	}
+	h := session.MediaHeader{Path: p.stream.Path(), Epoch: p.stream.Epoch(), Offset: at, Flags: session.FlagInit, Kind: session.MediaAll}
+	if skipped > 0 {
+		h.Flags |= session.FlagDiscontinuity
+	}
+	return websocket.AppendFrame(dst, true, websocket.OpBinary, append(session.AppendMediaHeader(nil, h), p.muxer.Init()...))
+}
+
+// mediaStatus is what a viewer is told of a stream's status.
+func mediaStatus(s stream.Status) session.Status {
+	if s == stream.Live {
+		return session.StatusLive
+	}
+	return session.StatusWaiting
+}

@@ -1,0 +1,105 @@
+package server
+
+import (
+	"encoding/json"
+	"sync"
+	"time"
+
+	"hawser/lifecycle"
+	"hawser/stream"
+	"hawser/subject"
+)
+
+// LivePath is the record that lists what is live: one field for each path, gone when the stream is. Only the server publishes there.
+const LivePath = "/sys/live"
+
+// sysPrefix is the part of the namespace that belongs to the server.
+const sysPrefix = "/sys/"
+
+// liveEntry is one field of the record at LivePath.
+type liveEntry struct {
+	Status  stream.Status    `json:"status"`
+	Light   lifecycle.Health `json:"light"`
+	Tracks  []liveTrack      `json:"tracks"`
+	Viewers int              `json:"viewers"`
+	Since   int64            `json:"since"` // milliseconds since 1970
+	Kbps    int              `json:"kbps"`
+}
+
+type liveTrack struct {
+	Kind       string `json:"kind"`
+	Codec      string `json:"codec"`
+	Width      int    `json:"width,omitempty"`
+	Height     int    `json:"height,omitempty"`
+	SampleRate int    `json:"sampleRate,omitempty"`
+	Channels   int    `json:"channels,omitempty"`
+}
+
+// liveList keeps the record at LivePath true.
+type liveList struct {
+	server *Server
+
+	mu    sync.Mutex
+	shown map[string]string // what was last published of each path
+	bytes map[string]uint64 // received at the last look
+	last  time.Time
+}
+
+func newLiveList(s *Server) *liveList {
+	return &liveList{server: s, shown: make(map[string]string), bytes: make(map[string]uint64), last: time.Now()}
+}
+
+// refresh publishes what has changed since it was last called.
+func (l *liveList) refresh() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	past := now.Sub(l.last).Seconds()
+	rates := past > 0.5 // shorter looks change no rate
+	var fields []subject.Field
+	seen := make(map[string]bool)
+	for _, info := range l.server.streams.List() {
+		if info.Status != stream.Live && info.Status != stream.Paused {
+			continue
+		}
+		seen[info.Path] = true
+		e := entryOf(info)
+		before, known := l.bytes[info.Path]
+		if known && past > 0 {
+			e.Kbps = int(float64(info.Bytes-before) * 8 / 1000 / past)
+		}
+		if rates || !known {
+			l.bytes[info.Path] = info.Bytes
+		}
+		text, err := json.Marshal(e)
+		if err == nil && l.shown[info.Path] != string(text) {
+			l.shown[info.Path] = string(text)
+			fields = append(fields, subject.Field{Name: info.Path, Value: text})
+		}
+	}
+	for path := range l.shown {
+		if !seen[path] {
+			delete(l.shown, path)
+			delete(l.bytes, path)
+			fields = append(fields, subject.Field{Name: path})
+		}
+	}
+	if rates {
+		l.last = now
+	}
+	if len(fields) > 0 {
+		l.server.subjects.Publish(LivePath, subject.Record, subject.Update{Fields: fields})
+	}
+}
+
+func entryOf(info stream.Info) liveEntry {
+	e := liveEntry{Status: info.Status, Light: info.Light, Viewers: info.Viewers, Since: info.Since.UnixMilli(), Tracks: []liveTrack{}}
+	for _, t := range info.Tracks {
+		codec := t.MIME()
+		if codec == "" {
+			codec = t.Codec.String()
+		}
+		e.Tracks = append(e.Tracks, liveTrack{Kind: t.Kind.String(), Codec: codec, Width: t.Width, Height: t.Height, SampleRate: t.SampleRate, Channels: t.Channels})
+	}
+	return e
+}

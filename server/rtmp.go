@@ -1,0 +1,96 @@
+package server
+
+import (
+	"context"
+	"errors"
+
+	"hawser/flv"
+	"hawser/lifecycle"
+	"hawser/rtmp"
+	"hawser/stream"
+)
+
+// rtmpHandler is where RTMP meets the streams.
+func (s *Server) rtmpHandler() *rtmp.Handler {
+	return &rtmp.Handler{
+		OnPublish: s.rtmpPublish,
+		OnClose:   func(st *rtmp.Stream, why lifecycle.Reason) { st.Data.(*rtmpPublisher).close(why) },
+		OnPlay:    s.rtmpPlay,
+		OnStop:    func(st *rtmp.Stream, _ lifecycle.Reason) { st.Data.(*rtmpPlayer).viewer.Close() },
+	}
+}
+
+// rtmpPublisher takes what one client publishes.
+type rtmpPublisher struct {
+	pub   *stream.Publisher
+	demux flv.Demuxer
+}
+
+func (s *Server) rtmpPublish(_ context.Context, st *rtmp.Stream) error {
+	pub, err := s.streams.Publish(st.Path(), st.Conn().ID())
+	if err != nil {
+		return err
+	}
+	p := &rtmpPublisher{pub: pub}
+	st.Data = p
+	st.SetSink(p.take)
+	return nil
+}
+
+// take turns a message into a frame of the stream. Codecs that are not known here are left out; broken packets end the connection.
+func (p *rtmpPublisher) take(m rtmp.Message) error {
+	f, track, ok, err := p.demux.Feed(m.Type, m.Timestamp, m.Payload)
+	if errors.Is(err, lifecycle.ReasonUnsupported) {
+		return nil
+	}
+	if err != nil {
+		return lifecycle.ReasonProtocol.Because(err)
+	}
+	if track != nil {
+		if err := p.pub.SetTrack(*track); err != nil {
+			return err
+		}
+	}
+	if !ok || f.Config {
+		return nil
+	}
+	return p.pub.Write(f)
+}
+
+func (p *rtmpPublisher) close(why lifecycle.Reason) { p.pub.Close(why) }
+
+// rtmpPlayer gives one player its chunks.
+type rtmpPlayer struct {
+	viewer *stream.Viewer
+	stream *rtmp.Stream
+}
+
+func (s *Server) rtmpPlay(_ context.Context, st *rtmp.Stream) error {
+	viewer, err := s.streams.View(st.Path(), s.formats.rtmp, st.Conn().ID())
+	if err != nil {
+		return err
+	}
+	p := &rtmpPlayer{viewer: viewer, stream: st}
+	st.Data = p
+	st.SetSource(p)
+	return nil
+}
+
+// Fill implements netio.Source.
+func (p *rtmpPlayer) Fill(dst [][]byte, max int) [][]byte {
+	for {
+		var size int
+		dst, size = p.viewer.Fill(dst, max)
+		if size >= max {
+			return dst
+		}
+		if p.viewer.Ended() {
+			p.stream.End(lifecycle.ReasonGone)
+			return dst
+		}
+		if p.viewer.Arm(p.stream) {
+			return dst
+		}
+		max -= size
+	}
+}

@@ -1,0 +1,231 @@
+// Package server is where protocols meet the rings: its listeners take RTMP and HTTP connections, and what they publish and follow are the streams and subjects of one namespace of paths.
+//
+// There is one file for each meeting: rtmp.go, flv.go (HTTP-FLV), websocket.go (sessions), api.go. The package owns no protocol and keeps no media itself.
+//
+//	s := server.New(server.Options{})
+//	http, _ := net.Listen("tcp", ":8080")
+//	rtmp, _ := net.Listen("tcp", ":1935")
+//	err := s.Serve(ctx, http, rtmp)
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"hawser/lifecycle"
+	"hawser/ring"
+	"hawser/rtmp"
+	"hawser/session"
+	"hawser/stream"
+	"hawser/subject"
+)
+
+// Version is the version of the server, as it says in its answers.
+const Version = "0.1.0"
+
+// The times that hold unless Options say otherwise.
+const (
+	// DefaultHeartbeat is the interval at which a session's client pings.
+	DefaultHeartbeat = 10 * time.Second
+	// DefaultWriteTimeout is how long a client may take none of the bytes that wait for it before it is closed as slow.
+	DefaultWriteTimeout = 10 * time.Second
+	// DefaultStopTimeout is how long a stop waits for clients to be told.
+	DefaultStopTimeout = 3 * time.Second
+	// headerTimeout is how long an HTTP client may take for its request's header.
+	headerTimeout = 10 * time.Second
+	// liveInterval is how often the list of live streams is refreshed while nothing happens.
+	liveInterval = time.Second
+)
+
+// DefaultMaxSessions bounds the sessions at one time.
+const DefaultMaxSessions = 100_000
+
+// Options are the settings of a Server; the zero value is good.
+type Options struct {
+	// Streams and Subjects are the limits of media and data; their Log is set by the server.
+	Streams  stream.Options
+	Subjects subject.Options
+	// Events bounds the event log; its zero value keeps ring.DefaultCount events.
+	Events ring.Limits
+	// RTMP holds the limits of RTMP connections; Handler and Log are set by the server.
+	RTMP *rtmp.Server
+	// Heartbeat is the interval at which a session's client pings; 0 means DefaultHeartbeat. A client that sends nothing for 2.5 times as long is closed.
+	Heartbeat time.Duration
+	// WriteTimeout closes a client that takes nothing for as long; 0 means DefaultWriteTimeout.
+	WriteTimeout time.Duration
+	// StopTimeout is how long a stop waits for clients to be told; 0 means DefaultStopTimeout.
+	StopTimeout time.Duration
+	// MaxSessions bounds the sessions at one time (reason limit); 0 means DefaultMaxSessions.
+	MaxSessions int
+	// Origins are the origins of web pages on other hosts that may open sessions and publish, such as "https://example.org"; "*" allows all. The server's own pages always may.
+	Origins []string
+	// Console is served at /, JS at /js/; nil for none.
+	Console, JS fs.FS
+	// ConsolePolicy is the Content-Security-Policy of the console's pages.
+	ConsolePolicy string
+	// Logger takes what goes wrong inside; nil means none.
+	Logger *slog.Logger
+}
+
+// Server is one Hawser server. All methods may run at once; Serve runs once.
+type Server struct {
+	opts     Options
+	log      *lifecycle.Log
+	streams  *stream.Hub
+	subjects *subject.Hub
+	rtmp     *rtmp.Server
+	formats  struct{ rtmp, flv, session stream.Format }
+	live     *liveList
+	wake     chan struct{} // the list of live streams has changed
+	sessions sessions
+
+	wireLimits ring.Limits // of the rings of ready frames
+
+	ctx  context.Context // ends when Serve does
+	stop context.CancelFunc
+	wait sync.WaitGroup // everything that serves a connection outside net/http
+}
+
+// New makes a server.
+func New(o Options) *Server {
+	if o.Heartbeat <= 0 {
+		o.Heartbeat = DefaultHeartbeat
+	}
+	if o.WriteTimeout <= 0 {
+		o.WriteTimeout = DefaultWriteTimeout
+	}
+	if o.StopTimeout <= 0 {
+		o.StopTimeout = DefaultStopTimeout
+	}
+	if o.MaxSessions <= 0 {
+		o.MaxSessions = DefaultMaxSessions
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{opts: o, log: lifecycle.NewLog(o.Events), wake: make(chan struct{}, 1)}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	o.Streams.Log, o.Subjects.Log = s.log, s.log
+	o.Streams.OnChange = func(stream.Info) {
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+	s.streams, s.subjects = stream.NewHub(o.Streams), subject.NewHub(o.Subjects)
+	s.wireLimits = wireLimits(o.Subjects.Limits)
+	s.live = newLiveList(s)
+	s.rtmp = o.RTMP
+	if s.rtmp == nil {
+		s.rtmp = &rtmp.Server{WriteTimeout: o.WriteTimeout}
+	}
+	s.rtmp.Handler, s.rtmp.Log = s.rtmpHandler(), s.log
+	chunk := s.rtmp.ChunkSize
+	if chunk == 0 {
+		chunk = rtmp.OwnChunkSize
+	}
+	s.formats.rtmp, s.formats.flv, s.formats.session = rtmpFormat(chunk), flvFormat(), sessionFormat()
+	return s
+}
+
+// wireLimits bounds the ready frames of a subject: as many as it has updates, with room for what a message has around its data.
+func wireLimits(l ring.Limits) ring.Limits {
+	if l.Count <= 0 {
+		l.Count = subject.DefaultCount
+	}
+	if l.Bytes <= 0 {
+		l.Bytes = subject.DefaultBytes
+	}
+	l.Bytes = 2*l.Bytes + int64(l.Count)*session.MaxPath
+	return l
+}
+
+// Log returns the event log of all connections, streams and subjects.
+func (s *Server) Log() *lifecycle.Log { return s.log }
+
+// Streams returns the live media.
+func (s *Server) Streams() *stream.Hub { return s.streams }
+
+// Subjects returns the live data.
+func (s *Server) Subjects() *subject.Hub { return s.subjects }
+
+// Publish adds an update to a subject. An update without a media time gets that of the stream at the same path, if one is live there.
+func (s *Server) Publish(path string, kind subject.Kind, u subject.Update) (epoch, offset uint64, err error) {
+	if !u.HasMedia {
+		u.Media, u.HasMedia = s.streams.MediaTime(path)
+	}
+	return s.subjects.Publish(path, kind, u)
+}
+
+// Serve takes connections from the listeners, either of which may be nil, until ctx ends; then it tells clients that it stops, closes everything and returns nil. When a
+// listener fails it does the same and returns that error.
+func (s *Server) Serve(ctx context.Context, httpListener, rtmpListener net.Listener) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var running sync.WaitGroup
+	fail := func(err error) {
+		if err != nil && ctx.Err() == nil {
+			cancel(err)
+		}
+	}
+	if rtmpListener != nil {
+		running.Go(func() { fail(s.rtmp.Serve(ctx, rtmpListener)) })
+	}
+	web := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: headerTimeout, ErrorLog: slog.NewLogLogger(s.opts.Logger.Handler(), slog.LevelDebug)}
+	if httpListener != nil {
+		running.Go(func() {
+			if err := web.Serve(httpListener); !errors.Is(err, http.ErrServerClosed) {
+				fail(fmt.Errorf("server: http: %w", err))
+			}
+		})
+	}
+	running.Go(func() { s.keepList(ctx) })
+	running.Go(func() { s.sessions.watch(ctx, s.opts.Heartbeat) })
+	<-ctx.Done()
+	s.shutdown(web)
+	running.Wait()
+	s.wait.Wait()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
+		return cause
+	}
+	return nil
+}
+
+// shutdown tells sessions that the server stops and closes what remains.
+func (s *Server) shutdown(web *http.Server) {
+	patience, cancel := context.WithTimeout(context.Background(), s.opts.StopTimeout)
+	defer cancel()
+	s.sessions.closeAll(lifecycle.ReasonShutdown)
+	s.stop()
+	if web.Shutdown(patience) != nil {
+		web.Close()
+	}
+}
+
+// keepList refreshes the list of live streams when something happens, and every second for the rates.
+func (s *Server) keepList(ctx context.Context) {
+	tick := time.NewTicker(liveInterval)
+	defer tick.Stop()
+	for {
+		s.live.refresh()
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.wake:
+		case <-tick.C:
+		}
+	}
+}
+
+// contextCloser closes c when ctx ends; the function returned calls it off.
+func contextCloser(ctx context.Context, c io.Closer) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { c.Close() })
+}

@@ -1,0 +1,426 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"hawser/lifecycle"
+	"hawser/netio"
+	"hawser/session"
+	"hawser/subject"
+	"hawser/websocket"
+)
+
+// The states of a session in the event log.
+const (
+	stateConnected = "connected" // amber: the WebSocket is open, hello has not come
+	stateLoggedIn  = "logged_in" // green
+)
+
+// KindSlow is the event of a session that is slower than the history of what it follows.
+const KindSlow = "slow"
+
+// sessionConn is one session over WebSocket: the requests of its client in, and out of one source all that it follows.
+type sessionConn struct {
+	server  *Server
+	ws      *websocket.Conn
+	life    *lifecycle.Conn
+	id      string
+	machine *session.Server // used by run only
+	seen    atomic.Int64    // when the client last sent something, in nanoseconds
+
+	// Used by run only.
+	subs  map[string]*dataFeed
+	plays map[string]*mediaFeed
+
+	mu         sync.Mutex
+	readyData  []feed // feeds that have something to send
+	readyMedia []feed
+	gone       []string // paths whose subscription the server ended; run has yet to forget them
+	ended      bool
+	reason     lifecycle.Reason // why the session ended, once ended
+
+	taken []feed // what Fill works on; owned by Fill
+}
+
+// serveSession makes a WebSocket of a request and a session of that.
+func (s *Server) serveSession(w http.ResponseWriter, r *http.Request) {
+	if s.sessions.count() >= s.opts.MaxSessions {
+		s.httpError(w, lifecycle.ReasonLimit.With("MaxSessions is %d", s.opts.MaxSessions))
+		return
+	}
+	if origin := r.Header.Get("Origin"); origin != "" && !s.allowedOrigin(origin, r.Host) {
+		s.httpError(w, lifecycle.ReasonRefused.With("origin %q is not allowed", origin))
+		return
+	}
+	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{session.Subprotocol}, Origins: []string{"*"},
+		MaxMessage: session.DefaultMaxMessage, WriteTimeout: s.opts.WriteTimeout})
+	if err != nil {
+		return // Accept has answered
+	}
+	c := &sessionConn{server: s, ws: ws, id: rand.Text(), machine: session.NewServer(session.ServerOptions{}),
+		subs: make(map[string]*dataFeed), plays: make(map[string]*mediaFeed)}
+	c.seen.Store(time.Now().UnixNano())
+	c.life = s.log.Open("session", lifecycle.Server, r.RemoteAddr)
+	c.life.Set(stateConnected, lifecycle.Amber, lifecycle.Reason{})
+	ws.SetSource(c)
+	if !s.sessions.add(c) {
+		c.end(lifecycle.ReasonShutdown)
+	}
+	s.wait.Go(c.run)
+}
+
+// run reads until the connection is gone, and gives everything up.
+func (c *sessionConn) run() {
+	var why lifecycle.Reason
+	for ev := range c.ws.Events(context.Background()) {
+		c.seen.Store(time.Now().UnixNano())
+		switch ev.Kind {
+		case websocket.Text:
+			c.receive(ev.Data)
+		case websocket.Binary:
+			c.fail(&session.Error{Reason: lifecycle.ReasonUnsupported.With("binary messages from a client have no meaning in version %d", session.Version), Fatal: true})
+		case websocket.ProtocolError:
+			why = lifecycle.ReasonProtocol.Because(ev.Err)
+		case websocket.Disconnected:
+			if why.IsZero() {
+				why = c.disconnected(ev)
+			}
+		}
+	}
+	c.server.sessions.remove(c)
+	for _, f := range c.subs {
+		f.close()
+	}
+	for _, f := range c.plays {
+		f.close()
+	}
+	c.mu.Lock()
+	if c.ended {
+		why = c.reason
+	}
+	c.ended = true
+	c.readyData, c.readyMedia = nil, nil
+	c.mu.Unlock()
+	c.life.Close(why)
+}
+
+// disconnected is the reason when nobody here ended the session.
+func (c *sessionConn) disconnected(ev websocket.Event) lifecycle.Reason {
+	if ev.Graceful {
+		return lifecycle.ReasonDone
+	}
+	return slowOr(ev.Err)
+}
+
+// end closes the session with a reason. Only the first call counts.
+func (c *sessionConn) end(why lifecycle.Reason) {
+	c.mu.Lock()
+	first := !c.ended
+	if first {
+		c.ended, c.reason = true, why
+	}
+	c.mu.Unlock()
+	if first {
+		c.send(&session.Message{Type: session.TypeBye, Reason: why})
+		c.ws.Close(why.Code, why.Word)
+	}
+}
+
+// send queues a message for this client alone.
+func (c *sessionConn) send(m *session.Message) { c.queue(textFrame(m)) }
+
+func (c *sessionConn) queue(frame []byte) {
+	if errors.Is(c.ws.Queue(frame), netio.ErrSlow) {
+		c.end(lifecycle.ReasonSlow)
+	}
+}
+
+// fail answers a message that breaks a rule.
+func (c *sessionConn) fail(e *session.Error) {
+	c.queue(websocket.AppendFrame(nil, true, websocket.OpText, e.Append(nil)))
+	if e.Fatal {
+		c.life.Event(lifecycle.Event{Kind: "protocol_error", Reason: e.Reason, Path: e.Path})
+		c.end(e.Reason)
+	}
+}
+
+// receive does what one message asks.
+func (c *sessionConn) receive(b []byte) {
+	c.forget()
+	req, err := c.machine.Receive(b)
+	if err != nil {
+		var e *session.Error
+		if errors.As(err, &e) {
+			c.fail(e)
+		}
+		return
+	}
+	switch r := req.(type) {
+	case session.Hello:
+		c.hello(r)
+	case session.Subscribe:
+		c.subscribe(r)
+	case session.Unsubscribe:
+		if f := c.subs[r.Path]; f != nil {
+			delete(c.subs, r.Path)
+			f.close()
+		}
+	case session.Publish:
+		c.publish(r)
+	case session.Play:
+		c.play(r)
+	case session.Stop:
+		if f := c.plays[r.Path]; f != nil {
+			delete(c.plays, r.Path)
+			f.close()
+		}
+	case session.Ping:
+		c.send(&session.Message{Type: session.TypePong, ID: r.ID, At: time.Now().UnixMilli()})
+	case session.Bye:
+		c.end(lifecycle.ReasonDone)
+	}
+}
+
+func (c *sessionConn) hello(session.Hello) {
+	m := session.Message{Type: session.TypeWelcome, At: time.Now().UnixMilli()}
+	m.Version, m.Session = session.Version, c.id
+	m.Welcome = session.Welcome{Server: "hawser/" + Version, Heartbeat: c.server.opts.Heartbeat}
+	c.life.Set(stateLoggedIn, lifecycle.Green, lifecycle.Reason{})
+	c.send(&m)
+}
+
+// subscribe answers with where the subscription starts, and follows the subject from there.
+func (c *sessionConn) subscribe(r session.Subscribe) {
+	sub, err := c.server.subjects.Open(r.Path)
+	if err != nil {
+		c.machine.Unsubscribed(r.Path)
+		c.send(&session.Message{Type: session.TypeStatus, Path: r.Path, Status: session.StatusRefused, Reason: lifecycle.ReasonOf(err)})
+		return
+	}
+	m := startOf(sub, r)
+	c.send(&m)
+	f := newDataFeed(c, sub, m.Offset)
+	c.subs[r.Path] = f
+	c.life.Event(lifecycle.Event{Kind: "subscribe", Path: r.Path})
+	f.Wake()
+}
+
+// startOf says where a subscription starts, in the message that tells the client so.
+func startOf(sub *subject.Subject, r session.Subscribe) session.Message {
+	snap := sub.Snapshot()
+	m := session.Message{Type: session.TypeSnapshot, Path: r.Path, Kind: session.Kind(snap.Kind), Epoch: snap.Epoch, Offset: snap.Offset,
+		Time: snap.Media, HasTime: snap.HasMedia}
+	same := r.From == session.FromOffset && r.Epoch == snap.Epoch && r.Offset <= snap.Offset
+	switch {
+	case snap.Kind == subject.Record && same && canResume(sub, r.Offset):
+		m.Offset = r.Offset // no image: the client's stands; what has changed since follows
+	case snap.Kind == subject.Record:
+		m.Fields = session.AppendFields(nil, snap.Fields)
+	case same:
+		tail, _ := sub.Ring().Bounds()
+		m.Offset = max(r.Offset, tail)
+	case r.From == session.FromOffset && r.Epoch != snap.Epoch:
+		m.Offset, _ = sub.Ring().Bounds() // another life: all that it has
+	}
+	return m
+}
+
+// canResume says whether what has changed since an offset can be told, by the updates that are held or by the image.
+func canResume(sub *subject.Subject, offset uint64) bool {
+	if tail, _ := sub.Ring().Bounds(); offset >= tail {
+		return true
+	}
+	_, _, err := sub.ChangedSince(offset)
+	return err == nil
+}
+
+// publish does what a client asks and says how that went. The bytes are the connection's, so they are copied.
+func (c *sessionConn) publish(r session.Publish) {
+	u := subject.Update{Data: bytes.Clone(r.Data), Media: r.Time, HasMedia: r.HasTime}
+	var err error
+	if r.Kind == session.KindRecord {
+		u.Data = nil
+		u.Fields, err = subject.ParseFields(bytes.Clone(r.Fields))
+	}
+	if err == nil && strings.HasPrefix(r.Path, sysPrefix) {
+		err = lifecycle.ReasonRefused.With("%s belongs to the server", sysPrefix)
+	}
+	m := session.Message{Type: session.TypeAck, ID: r.ID, Path: r.Path}
+	if err == nil {
+		m.Epoch, m.Offset, err = c.server.Publish(r.Path, subject.Kind(r.Kind), u)
+	}
+	if err != nil {
+		m = session.Message{Type: session.TypeError, ID: r.ID, Path: r.Path, Reason: lifecycle.ReasonOf(err)}
+	}
+	c.send(&m)
+}
+
+func (c *sessionConn) play(r session.Play) {
+	viewer, err := c.server.streams.View(r.Path, c.server.formats.session, c.life.ID())
+	if err != nil {
+		c.machine.Stopped(r.Path)
+		c.send(&session.Message{Type: session.TypeMedia, Path: r.Path, Status: session.StatusGone, Reason: lifecycle.ReasonOf(err)})
+		return
+	}
+	f := &mediaFeed{feedState: feedState{conn: c, path: r.Path, media: true}, viewer: viewer}
+	c.plays[r.Path] = f
+	c.life.Event(lifecycle.Event{Kind: "play", Path: r.Path})
+	f.Wake()
+}
+
+// slow logs that the client lost updates of a path.
+func (c *sessionConn) slow(path string, missed uint64) {
+	c.life.Event(lifecycle.Event{Kind: KindSlow, Path: path, Reason: lifecycle.ReasonSlow, Missed: missed})
+}
+
+// removed tells the client that a subject it follows is gone. Fill calls it; the rest is for run, which owns the subscriptions.
+func (c *sessionConn) removed(f *dataFeed, why error) {
+	if f.closed.Swap(true) {
+		return
+	}
+	c.mu.Lock()
+	c.gone = append(c.gone, f.path)
+	c.mu.Unlock()
+	c.send(&session.Message{Type: session.TypeStatus, Path: f.path, Status: session.StatusRemoved, Reason: lifecycle.ReasonOf(why)})
+}
+
+// forget gives up the subscriptions that the server has ended, so that the client may subscribe anew.
+func (c *sessionConn) forget() {
+	c.mu.Lock()
+	gone := c.gone
+	c.gone = nil
+	c.mu.Unlock()
+	for _, path := range gone {
+		if f := c.subs[path]; f != nil && f.closed.Load() {
+			delete(c.subs, path)
+			c.machine.Unsubscribed(path)
+			f.close()
+		}
+	}
+}
+
+// Fill implements netio.Source: data before media, each feed in the order in which they had something.
+func (c *sessionConn) Fill(dst [][]byte, max int) [][]byte {
+	c.mu.Lock()
+	data := len(c.readyData)
+	c.taken = append(append(c.taken[:0], c.readyData...), c.readyMedia...)
+	c.readyData, c.readyMedia = c.readyData[:0], c.readyMedia[:0]
+	c.mu.Unlock()
+	size := 0
+	for i := 0; i < len(c.taken); i++ {
+		f := c.taken[i]
+		if size >= max {
+			c.putBack(c.taken[i:], data-i)
+			break
+		}
+		var n int
+		dst, n = f.fill(dst, max-size)
+		size += n
+		if n >= max || size >= max {
+			c.putBack(c.taken[i:], data-i)
+			break
+		}
+		c.rest(f)
+	}
+	clear(c.taken)
+	return dst
+}
+
+// rest lets a feed that had no more wake the session again.
+func (c *sessionConn) rest(f feed) {
+	st := f.state()
+	c.mu.Lock()
+	st.queued = false
+	c.mu.Unlock()
+	if !st.closed.Load() && !f.arm() {
+		st.wake(f)
+	}
+}
+
+// putBack queues feeds that could not be served in this turn before those that came meanwhile; the first n of them are data.
+func (c *sessionConn) putBack(feeds []feed, n int) {
+	n = max(n, 0)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.readyData = append(append([]feed(nil), feeds[:n]...), c.readyData...)
+	c.readyMedia = append(append([]feed(nil), feeds[n:]...), c.readyMedia...)
+}
+
+// sessions are the sessions that there are now.
+type sessions struct {
+	mu     sync.Mutex
+	all    map[*sessionConn]struct{}
+	closed bool
+}
+
+func (s *sessions) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.all)
+}
+
+// add returns false when the server is stopping.
+func (s *sessions) add(c *sessionConn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	if s.all == nil {
+		s.all = make(map[*sessionConn]struct{})
+	}
+	s.all[c] = struct{}{}
+	return true
+}
+
+func (s *sessions) remove(c *sessionConn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.all, c)
+}
+
+func (s *sessions) list() []*sessionConn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]*sessionConn, 0, len(s.all))
+	for c := range s.all {
+		list = append(list, c)
+	}
+	return list
+}
+
+// closeAll ends all sessions and takes no more.
+func (s *sessions) closeAll(why lifecycle.Reason) {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	for _, c := range s.list() {
+		c.end(why)
+	}
+}
+
+// watch ends sessions whose client has been silent for 2.5 heartbeats; one loop looks after all of them.
+func (s *sessions) watch(ctx context.Context, heartbeat time.Duration) {
+	tick := time.NewTicker(heartbeat / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			for _, c := range s.list() {
+				if now.UnixNano()-c.seen.Load() > int64(heartbeat)*5/2 {
+					c.end(lifecycle.ReasonTimeout)
+				}
+			}
+		}
+	}
+}

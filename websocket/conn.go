@@ -1,0 +1,209 @@
+package websocket
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"hawser/lifecycle"
+	"hawser/netio"
+)
+
+// The words of the event log.
+const (
+	protocolName    = "websocket"
+	lifecycleServer = lifecycle.Server
+)
+
+// blockingRead is the size of the buffer that connections hold which cannot be read without one (TLS), in bytes.
+const blockingRead = 16 << 10
+
+// State is where a connection is in its life.
+type State uint8
+
+const (
+	// StateConnecting: the opening handshake is still to be completed; StateOpen or StateClosed follows. Amber. A Conn is never in it.
+	StateConnecting State = iota
+	// StateOpen: messages pass both ways; StateClosing or StateClosed follows. Green.
+	StateOpen
+	// StateClosing: one side has begun the close handshake; StateClosed follows. Amber.
+	StateClosing
+	// StateClosed: the network connection is closed. Final. Red.
+	StateClosed
+)
+
+var stateWords = [...]string{"connecting", "open", "closing", "closed"}
+
+// String returns "connecting", "open", "closing" or "closed".
+func (s State) String() string {
+	if int(s) < len(stateWords) {
+		return stateWords[s]
+	}
+	return fmt.Sprintf("State(%d)", uint8(s))
+}
+
+// MarshalText returns the word of String.
+func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText takes one of the words of String.
+func (s *State) UnmarshalText(b []byte) error {
+	for i, w := range stateWords {
+		if w == string(b) {
+			*s = State(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("websocket: state %q is not known", b)
+}
+
+// connInfo is what a connection knows of itself.
+type connInfo struct {
+	server bool
+	url    *url.URL
+	origin string
+	life   *lifecycle.Conn
+}
+
+// Conn is one end of a WebSocket connection. All methods may run at once, except that one goroutine at a time reads with Read or Events, and that SetSource comes before the first
+// Wake. Somebody must read: pings, pongs and the close handshake are answered by whoever reads.
+type Conn struct {
+	connInfo
+	nc     net.Conn
+	set    settings
+	agreed agreement
+	w      *netio.Writer
+	source netio.Source
+
+	// sends counts the sends that are under way; noSend is added when no more may begin, and whoever then brings the count down to noSend queues the close frame.
+	sends      atomic.Int64
+	closeFrame atomic.Pointer[[]byte]
+
+	gather gather
+
+	reading  atomic.Bool   // somebody reads
+	waiting  atomic.Bool   // who reads waits for the network
+	progress atomic.Uint32 // counts the reads that ended within a frame
+	pong     atomic.Bool   // a pong has come since the last keepalive ping
+
+	// Owned by whoever reads.
+	r         *netio.Reader
+	p         parser
+	feedNew   func([]byte) error
+	left      []byte           // read but not yet parsed
+	yield     func(Event) bool // nil: nobody wants events
+	stopped   bool             // yield has said so
+	wantMsg   bool             // Read waits for msg
+	msg       message          // what Read gets
+	gathering bool             // more messages came together with the one being handled
+	watched   <-chan struct{}  // the Done of the context whose end interrupts the reader
+	unwatch   func() bool
+
+	wakeMu sync.Mutex // guards the read deadline
+	polled bool       // why it is set: Poll; else a context
+
+	mu           sync.Mutex
+	state        State
+	sent         *CloseError   // what our close frame says
+	final        *CloseError   // how it will end once the peer lets go
+	broken       *CloseError   // why nothing can be written any more
+	err          *CloseError   // how it ended
+	graceful     bool          // with a whole close handshake
+	peer         *CloseError   // what the peer's close frame says
+	queued       chan struct{} // closed when our close frame is queued; made with sent
+	unresponsive bool
+	keeper       *keeper
+	deadline     *time.Timer // of the close handshake
+	done         chan struct{}
+}
+
+// newConn makes a connection of a network connection whose handshake is done; left is what the peer has already sent.
+func newConn(nc net.Conn, left []byte, agreed agreement, s settings, info connInfo) *Conn {
+	c := &Conn{connInfo: info, nc: nc, set: s, agreed: agreed, left: left}
+	size := blockingRead
+	switch nc.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		size = 0
+	}
+	c.r = netio.NewReader(nc, size)
+	c.w = netio.NewWriter(nc, netio.WriterOptions{Pool: s.pool, QueueLimit: s.queueLimit, Timeout: s.write, OnError: c.writeFailed})
+	c.w.SetSource((*conduit)(c))
+	c.p = parser{masked: info.server, unknown: s.unknown, rsv: agreed.rsv, maxMessage: s.maxMessage, maxFrame: s.maxFrame, emit: c.received}
+	c.gather.c = c
+	c.feedNew = c.feed
+	return c
+}
+
+// open begins the connection's life.
+func (c *Conn) open() {
+	c.mu.Lock()
+	c.state = StateOpen
+	if c.set.keepalive > 0 {
+		c.keeper = newKeeper(c)
+	}
+	c.mu.Unlock()
+	c.life.Set(StateOpen.String(), lifecycle.Green, lifecycle.Reason{})
+}
+
+// ID returns the connection's identity in the event log, for example "websocket-12"; empty without a log.
+func (c *Conn) ID() string { return c.life.ID() }
+
+// Server says which end this is.
+func (c *Conn) Server() bool { return c.server }
+
+// URL returns the address: the one dialed, or that of the request. It must not be changed.
+func (c *Conn) URL() *url.URL { return c.url }
+
+// Origin returns the Origin of the client's request; empty if there was none.
+func (c *Conn) Origin() string { return c.origin }
+
+// Subprotocol returns the subprotocol agreed on; empty if there is none.
+func (c *Conn) Subprotocol() string { return c.agreed.subprotocol }
+
+// Extensions returns the extensions agreed on, as in the handshake; empty if there are none.
+func (c *Conn) Extensions() string { return c.agreed.extensions }
+
+// RemoteAddr returns the peer's network address.
+func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
+
+// LocalAddr returns this end's network address.
+func (c *Conn) LocalAddr() net.Addr { return c.nc.LocalAddr() }
+
+// State returns where the connection is in its life.
+func (c *Conn) State() State {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state
+}
+
+// Err returns how the connection ended, a *CloseError; nil while it has not.
+func (c *Conn) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		return nil
+	}
+	return c.err
+}
+
+// Done returns a channel that is closed when the connection has ended.
+func (c *Conn) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.doneLocked()
+}
+
+func (c *Conn) doneLocked() chan struct{} {
+	if c.done == nil {
+		c.done = make(chan struct{})
+		if c.err != nil {
+			close(c.done)
+		}
+	}
+	return c.done
+}
+
+// Stats returns how many bytes were written in how many system calls.
+func (c *Conn) Stats() (bytes, writes uint64) { return c.w.Stats() }

@@ -1,0 +1,88 @@
+package websocket
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"time"
+)
+
+// keeper sends pings at an interval and ends the connection when no pong comes. It holds no goroutine.
+type keeper struct {
+	c     *Conn
+	timer *time.Timer
+
+	mu       sync.Mutex
+	nextPing time.Time
+	pongBy   time.Time // zero: none is awaited
+	progress uint32    // of the connection, when last looked at
+}
+
+func newKeeper(c *Conn) *keeper {
+	k := &keeper{c: c, nextPing: time.Now().Add(c.set.keepalive)}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.timer = time.AfterFunc(c.set.keepalive, k.tick)
+	return k
+}
+
+// stop ends it; that of a nil keeper does nothing.
+func (k *keeper) stop() {
+	if k != nil {
+		k.timer.Stop()
+	}
+}
+
+// tick does what is due.
+func (k *keeper) tick() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := time.Now()
+	if !k.pongBy.IsZero() && !k.answered(now) {
+		k.c.unresponsiveNow()
+		return
+	}
+	if !now.Before(k.nextPing) {
+		k.nextPing = now.Add(k.c.set.keepalive)
+		if k.pongBy.IsZero() && k.c.set.pongTimeout > 0 {
+			k.pongBy = now.Add(k.c.set.pongTimeout)
+			k.c.pong.Store(false)
+			k.progress = k.c.progress.Load()
+		}
+		k.c.queueControl(OpPing, nil)
+	}
+	next := k.nextPing
+	if !k.pongBy.IsZero() && k.pongBy.Before(next) {
+		next = k.pongBy
+	}
+	if k.c.Err() == nil {
+		k.timer.Reset(next.Sub(now))
+	}
+}
+
+// answered says whether the pong came, or may still come: not while this side does not read, and not while the peer is busy sending one long frame, behind which the pong waits.
+func (k *keeper) answered(now time.Time) bool {
+	if k.c.pong.Load() {
+		k.pongBy = time.Time{}
+		return true
+	}
+	if now.Before(k.pongBy) {
+		return true
+	}
+	progress := k.c.progress.Load()
+	if k.c.waiting.Load() && progress == k.progress {
+		return false
+	}
+	k.progress, k.pongBy = progress, now.Add(k.c.set.pongTimeout)
+	return true
+}
+
+// unresponsiveNow ends the connection; the reader tells.
+func (c *Conn) unresponsiveNow() {
+	c.mu.Lock()
+	c.unresponsive = c.err == nil
+	c.mu.Unlock()
+	e := &CloseError{Code: CloseAbnormal, Side: Remote, Err: fmt.Errorf("no pong came within %v: %w", c.set.pongTimeout, os.ErrDeadlineExceeded)}
+	c.startClose(&CloseError{Code: ClosePolicy, Reason: "no pong", Side: Local, Err: e.Err})
+	c.finish(e, false)
+}

@@ -1,0 +1,189 @@
+package websocket
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"path"
+	"time"
+
+	"hawser/lifecycle"
+	"hawser/netio"
+)
+
+const (
+	// DefaultMaxMessage bounds an incoming message, in bytes.
+	DefaultMaxMessage = 16 << 20
+	// DefaultCloseTimeout is how long a close waits for the peer.
+	DefaultCloseTimeout = 5 * time.Second
+	// DefaultPongTimeout is how long an answer to a keepalive ping may take.
+	DefaultPongTimeout = 10 * time.Second
+	// DefaultHandshakeTimeout bounds Dial.
+	DefaultHandshakeTimeout = 10 * time.Second
+	// DefaultGather is how long answers to messages that came together may wait for each other.
+	DefaultGather = time.Millisecond
+)
+
+// AcceptOptions are the settings of Accept; nil and the zero value are good.
+type AcceptOptions struct {
+	// Subprotocols are those that this server speaks. The first of the client's that is among them is chosen; without one there is none.
+	Subprotocols []string
+	// RequireSubprotocol refuses clients that offer none of Subprotocols.
+	RequireSubprotocol bool
+	// Origins are further origins whose pages may connect; the server's own host always may, and so may programs, which send no Origin. A pattern is that of path.Match, and is matched
+	// against the origin's host and port ("*.example.com") or, if it holds "://", against the whole origin ("https://*.example.com"). "*" allows all.
+	Origins []string
+	// Header is added to the answer.
+	Header http.Header
+
+	// MaxMessage bounds an incoming message in bytes: 0 means DefaultMaxMessage, negative no limit. A breach closes with CloseTooBig.
+	MaxMessage int64
+	// MaxFrame bounds the payload of one incoming frame in bytes; 0 means that only MaxMessage does.
+	MaxFrame int64
+	// Unknown delivers messages of the reserved opcodes 3 to 7 as UnknownMessage events; else they break the protocol. Read skips them.
+	Unknown bool
+	// Keepalive is how often the peer is sent a ping; 0 means never.
+	Keepalive time.Duration
+	// PongTimeout is how long the pong for a keepalive ping may take before the peer counts as Unresponsive; 0 means DefaultPongTimeout, negative that it is not awaited.
+	PongTimeout time.Duration
+	// Poll is how often Events yields a Poll; 0 means never.
+	Poll time.Duration
+	// CloseTimeout bounds what a close waits for the peer; 0 means DefaultCloseTimeout.
+	CloseTimeout time.Duration
+	// WriteTimeout is how long the peer may take nothing of what waits to be written before the connection is given up; 0 means netio.DefaultTimeout, negative for ever.
+	WriteTimeout time.Duration
+	// QueueLimit bounds what Queue holds, in bytes; 0 means netio.DefaultQueueLimit.
+	QueueLimit int
+	// Gather bounds how long what is sent while messages that came together are handled waits, to go out in one write when the last of them is handled; 0 means DefaultGather, negative
+	// that nothing waits.
+	Gather time.Duration
+	// Pool flushes the connection; nil means netio's own.
+	Pool *netio.Pool
+	// Log gets the connection's identity and states; nil means that nothing is logged.
+	Log *lifecycle.Log
+}
+
+// DialOptions are the settings of Dial; nil and the zero value are good.
+type DialOptions struct {
+	// Subprotocols are offered to the server, the preferred one first.
+	Subprotocols []string
+	// Header is added to the request. Host replaces the URL's host.
+	Header http.Header
+	// Origin is sent as the Origin, as browsers do; empty means none.
+	Origin string
+	// TLS is used for wss; nil means the system's roots and the URL's host name.
+	TLS *tls.Config
+	// NetDial replaces the way to the server's address; nil means a net.Dialer.
+	NetDial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// HandshakeTimeout bounds all until the connection is open; 0 means DefaultHandshakeTimeout, negative that only the context does.
+	HandshakeTimeout time.Duration
+
+	// The rest is as in AcceptOptions.
+
+	MaxMessage   int64
+	MaxFrame     int64
+	Unknown      bool
+	Keepalive    time.Duration
+	PongTimeout  time.Duration
+	Poll         time.Duration
+	CloseTimeout time.Duration
+	WriteTimeout time.Duration
+	QueueLimit   int
+	Gather       time.Duration
+	Pool         *netio.Pool
+	Log          *lifecycle.Log
+}
+
+// settings are the options that a connection keeps, filled in. Connections with the same options share nothing else, so the struct is small enough to be held by value.
+type settings struct {
+	maxMessage, maxFrame         int64
+	unknown                      bool
+	keepalive, pongTimeout, poll time.Duration
+	closeTimeout, write, gather  time.Duration
+	queueLimit                   int
+	pool                         *netio.Pool
+	log                          *lifecycle.Log
+}
+
+// fill puts the defaults in.
+func (s settings) fill() settings {
+	def := func(d *time.Duration, to time.Duration) {
+		if *d == 0 {
+			*d = to
+		}
+	}
+	def(&s.closeTimeout, DefaultCloseTimeout)
+	def(&s.pongTimeout, DefaultPongTimeout)
+	def(&s.gather, DefaultGather)
+	if s.queueLimit <= 0 {
+		s.queueLimit = netio.DefaultQueueLimit
+	}
+	switch {
+	case s.maxMessage == 0:
+		s.maxMessage = DefaultMaxMessage
+	case s.maxMessage < 0:
+		s.maxMessage = 0
+	}
+	return s
+}
+
+func (s settings) validate() error {
+	var errs []error
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{{"Keepalive", s.keepalive}, {"Poll", s.poll}, {"CloseTimeout", s.closeTimeout}} {
+		if d.value < 0 {
+			errs = append(errs, fmt.Errorf("websocket: option %s is %v, want 0 or more", d.name, d.value))
+		}
+	}
+	if s.maxFrame < 0 {
+		errs = append(errs, fmt.Errorf("websocket: option MaxFrame is %d, want 0 or more", s.maxFrame))
+	}
+	return errors.Join(errs...)
+}
+
+// fill checks the options and puts the defaults in; o may be nil.
+func (o *AcceptOptions) fill() (AcceptOptions, settings, error) {
+	if o == nil {
+		o = &AcceptOptions{}
+	}
+	s := settings{maxMessage: o.MaxMessage, maxFrame: o.MaxFrame, unknown: o.Unknown, keepalive: o.Keepalive, pongTimeout: o.PongTimeout, poll: o.Poll,
+		closeTimeout: o.CloseTimeout, write: o.WriteTimeout, gather: o.Gather, queueLimit: o.QueueLimit, pool: o.Pool, log: o.Log}
+	errs := []error{s.validate(), checkTokens(o.Subprotocols)}
+	for _, p := range o.Origins {
+		if _, err := path.Match(p, ""); err != nil {
+			errs = append(errs, fmt.Errorf("websocket: option Origins: pattern %q: %w", p, err))
+		}
+	}
+	return *o, s.fill(), errors.Join(errs...)
+}
+
+// fill checks the options and puts the defaults in; o may be nil.
+func (o *DialOptions) fill() (DialOptions, settings, error) {
+	if o == nil {
+		o = &DialOptions{}
+	}
+	s := settings{maxMessage: o.MaxMessage, maxFrame: o.MaxFrame, unknown: o.Unknown, keepalive: o.Keepalive, pongTimeout: o.PongTimeout, poll: o.Poll,
+		closeTimeout: o.CloseTimeout, write: o.WriteTimeout, gather: o.Gather, queueLimit: o.QueueLimit, pool: o.Pool, log: o.Log}
+	c := *o
+	if c.NetDial == nil {
+		c.NetDial = new(net.Dialer).DialContext
+	}
+	if c.HandshakeTimeout == 0 {
+		c.HandshakeTimeout = DefaultHandshakeTimeout
+	}
+	return c, s.fill(), errors.Join(s.validate(), checkTokens(o.Subprotocols))
+}
+
+func checkTokens(names []string) error {
+	for _, name := range names {
+		if !isToken(name) {
+			return fmt.Errorf("websocket: option Subprotocols: %q is not a token (RFC 9110 section 5.6.2)", name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,286 @@
+package websocket
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"time"
+)
+
+// What received returns to stop the parser.
+var (
+	errStop       = errors.New("websocket: stop") // the reader has what it wants
+	errPeerClosed = errors.New("websocket: the peer has sent its close frame")
+)
+
+// longAgo is a deadline that has passed.
+var longAgo = time.Unix(1, 0)
+
+// message is what Read returns.
+type message struct {
+	typ  MessageType
+	data []byte
+}
+
+// Read waits for the next message. The payload is the caller's. When ctx ends first the connection stays as it is, even in the middle of a message, and Read may be called again. Pings
+// and the close handshake are answered while Read waits. After the end of the connection it returns a *CloseError.
+func (c *Conn) Read(ctx context.Context) (MessageType, []byte, error) {
+	if err := c.startReading(ctx); err != nil {
+		return 0, nil, err
+	}
+	defer c.reading.Store(false)
+	c.yield, c.stopped, c.wantMsg = nil, false, true
+	for {
+		err := c.round(ctx)
+		switch {
+		case err == errStop:
+			m := c.msg
+			c.msg = message{}
+			return m.typ, m.data, nil
+		case err == nil, err == errPoll:
+			continue
+		}
+		c.ignore()
+		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			return 0, nil, fmt.Errorf("websocket: read: %w", err)
+		}
+		c.wantMsg = false
+		c.conclude(err)
+		return 0, nil, c.Err()
+	}
+}
+
+// Events reads as a loop over events: Text, Binary, Ping, Pong, Poll, Unresponsive, Closing, Closed, ProtocolError and, last, Disconnected. Leaving the loop, or the end of ctx, ends the
+// reading but not the connection: call Events or Read again, or Close. What an event holds is valid until the loop goes on. Events panics if somebody else is reading.
+func (c *Conn) Events(ctx context.Context) iter.Seq[Event] {
+	return func(yield func(Event) bool) {
+		err := c.startReading(ctx)
+		var closed *CloseError
+		switch {
+		case errors.As(err, &closed):
+			c.yield, c.stopped = yield, false
+			c.disconnected()
+			return
+		case err != nil:
+			if errors.Is(err, ErrReading) {
+				panic(err)
+			}
+			return
+		}
+		defer c.reading.Store(false)
+		defer c.ignore()
+		c.yield, c.stopped, c.wantMsg = yield, false, false
+		if c.set.poll > 0 {
+			t := time.AfterFunc(c.set.poll, c.poll)
+			defer t.Stop()
+			c.loop(ctx, t)
+			return
+		}
+		c.loop(ctx, nil)
+	}
+}
+
+// loop is Events.
+func (c *Conn) loop(ctx context.Context, poll *time.Timer) {
+	for {
+		err := c.round(ctx)
+		switch {
+		case err == nil:
+		case err == errPoll:
+			poll.Reset(c.set.poll)
+			if !c.event(Event{Kind: Poll}) {
+				err = errStop
+			}
+		}
+		switch {
+		case err == nil, err == errPoll:
+			continue
+		case err != errStop && !(ctx.Err() != nil && errors.Is(err, ctx.Err())):
+			c.conclude(err)
+		case err == errStop && c.closing():
+			c.drain() // nobody else would
+		}
+		return
+	}
+}
+
+// closing says whether our close frame is sent.
+func (c *Conn) closing() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sent != nil
+}
+
+// startReading makes the caller the one who reads, until it clears c.reading.
+func (c *Conn) startReading(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("websocket: read: %w", err)
+	}
+	if !c.reading.CompareAndSwap(false, true) {
+		if !c.closing() {
+			return ErrReading
+		}
+		select { // Close reads
+		case <-c.Done():
+			return c.Err()
+		case <-ctx.Done():
+			return fmt.Errorf("websocket: read: %w", ctx.Err())
+		}
+	}
+	if err := c.Err(); err != nil && len(c.left) == 0 {
+		c.reading.Store(false)
+		return err
+	}
+	c.watch(ctx)
+	return nil
+}
+
+// watch lets the end of ctx interrupt the reader. Reading again with the same context costs nothing.
+func (c *Conn) watch(ctx context.Context) {
+	if done := ctx.Done(); done != c.watched {
+		c.ignore()
+		if done != nil {
+			c.watched, c.unwatch = done, context.AfterFunc(ctx, func() { c.interrupt(false) })
+		}
+	}
+}
+
+func (c *Conn) ignore() {
+	if c.unwatch != nil {
+		c.unwatch()
+	}
+	c.watched, c.unwatch = nil, nil
+}
+
+func (c *Conn) poll() { c.interrupt(true) }
+
+// interrupt makes the reader look up from the network.
+func (c *Conn) interrupt(poll bool) {
+	c.wakeMu.Lock()
+	defer c.wakeMu.Unlock()
+	c.polled = c.polled || poll
+	c.nc.SetReadDeadline(longAgo)
+}
+
+var errPoll = errors.New("websocket: poll")
+
+// interrupted is what the reader does then. An interruption that was meant for an earlier reader is nothing.
+func (c *Conn) interrupted(ctx context.Context) error {
+	c.wakeMu.Lock()
+	poll := c.polled
+	c.polled = false
+	c.nc.SetReadDeadline(time.Time{})
+	c.wakeMu.Unlock()
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case poll:
+		return errPoll
+	}
+	return nil
+}
+
+// round parses what is there, or waits for more and parses that.
+func (c *Conn) round(ctx context.Context) error {
+	if b := c.left; len(b) > 0 {
+		c.left = nil
+		n, err := c.p.feed(b)
+		if n < len(b) {
+			c.left = b[n:]
+		}
+		return err
+	}
+	if c.gathering {
+		c.gathering = false
+		if err := c.gather.flush(ctx); err != nil && ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	c.waiting.Store(true)
+	err := c.r.Next(c.feedNew)
+	c.waiting.Store(false)
+	if c.p.inFrame {
+		c.progress.Add(1)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return c.interrupted(ctx)
+	}
+	return err
+}
+
+// feed parses what has just arrived and keeps what the reader leaves.
+func (c *Conn) feed(b []byte) error {
+	c.waiting.Store(false)
+	n, err := c.p.feed(b)
+	if err == errStop && n < len(b) {
+		c.left = bytes.Clone(b[n:])
+	}
+	return err
+}
+
+// received handles a message or a control frame.
+func (c *Conn) received(op, _ byte, b []byte, more bool) error {
+	if more != c.gathering {
+		if more {
+			c.gather.start()
+			c.gathering = true
+		} else {
+			c.gather.stop() // what is sent now takes the rest along; round flushes if nothing is
+		}
+	}
+	switch op {
+	case OpPing:
+		c.queueControl(OpPong, b)
+		return c.give(Event{Kind: Ping, Data: b})
+	case OpPong:
+		c.pong.Store(true)
+		return c.give(Event{Kind: Pong, Data: b})
+	case OpClose:
+		return c.peerCloses(b)
+	case OpText:
+		if !c.wantMsg {
+			return c.give(Event{Kind: Text, Data: b})
+		}
+	case OpBinary:
+		if !c.wantMsg {
+			return c.give(Event{Kind: Binary, Data: b})
+		}
+	default:
+		return c.give(Event{Kind: UnknownMessage, Opcode: op, Data: b})
+	}
+	if c.p.take(b) {
+		c.msg = message{MessageType(op), b}
+	} else {
+		c.msg = message{MessageType(op), append(make([]byte, 0, len(b)), b...)}
+	}
+	return errStop
+}
+
+// give yields an event from within the parser.
+func (c *Conn) give(ev Event) error {
+	if !c.event(ev) {
+		return errStop
+	}
+	return nil
+}
+
+// event yields an event, if somebody wants events; false means that the loop was left.
+func (c *Conn) event(ev Event) bool {
+	if c.yield != nil && !c.stopped {
+		ev.Conn = c
+		c.stopped = !c.yield(ev)
+	}
+	return !c.stopped
+}
+
+// queueControl sends a control frame without waiting. When the peer does not take it, it is left out: pongs may be (RFC 6455 section 5.5.3).
+func (c *Conn) queueControl(op byte, data []byte) {
+	if c.beginSend() != nil {
+		return
+	}
+	defer c.endSend()
+	c.gather.queue(appendOwn(make([]byte, 0, maxHeader+len(data)), c.server, true, op, data))
+}
