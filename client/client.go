@@ -25,10 +25,10 @@ const (
 
 // Client is one session with one server out of a list. All methods may run at once.
 type Client struct {
-	o      Options
-	dial   func(ctx context.Context, server string) (wire, error)
-	states *history
-	seen   atomic.Int64 // when the server last sent something, in nanoseconds since 1970
+	o        Options
+	dial     func(ctx context.Context, server string) (wire, error)
+	states   *history
+	received atomic.Uint64 // counts what the server sent
 
 	mu      sync.Mutex
 	machine *session.Client
@@ -187,7 +187,6 @@ func (c *Client) changedLocked(ev session.Event) {
 		sc.Delay = c.delay
 	case session.Disconnected:
 		sc.Server, sc.Transport = "", ""
-		c.endAllLocked(ev.Reason)
 	}
 	sc.Attempt = c.attempts
 	if ev.State == session.LoggedIn {
@@ -195,6 +194,9 @@ func (c *Client) changedLocked(ev session.Event) {
 	}
 	c.states.add(sc)
 	c.logLocked(sc)
+	if ev.State == session.Disconnected {
+		c.endAllLocked(ev.Reason)
+	}
 }
 
 // delayLocked works out the wait before the next attempt. Only a session that stood for a while makes the back-off start anew.

@@ -12,8 +12,9 @@ import (
 	"hawser/websocket"
 )
 
-// silence is how many heartbeats may pass without a message before the connection is given up.
-const silence = 2.5
+// silence is how many half heartbeats may pass without a message before the connection is given up. They are counted, not measured, so that a process that was
+// stopped for a while reads what came meanwhile before it judges.
+const silence = 5
 
 // wire is a connection that stands.
 type wire interface {
@@ -107,7 +108,6 @@ func (c *Client) serve(ctx context.Context, w wire) {
 	defer w.Close(websocket.CloseNormal, "")
 	reading, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	c.seen.Store(time.Now().UnixNano())
 	c.do((*session.Client).Opened)
 	if c.State() != session.Connected {
 		return // closed meanwhile
@@ -140,8 +140,7 @@ func (c *Client) receive(ctx context.Context, w wire) error {
 		if err != nil {
 			return err
 		}
-		now := time.Now()
-		c.seen.Store(now.UnixNano())
+		c.received.Add(1)
 		c.mu.Lock()
 		if t == websocket.TextMessage {
 			c.machine.Receive(b)
@@ -227,23 +226,31 @@ func (c *Client) giveUp(r lifecycle.Reason) {
 func (c *Client) pings(ctx context.Context, interval time.Duration) {
 	tick := time.NewTicker(max(interval/2, 1))
 	defer tick.Stop()
-	limit := time.Duration(silence * float64(interval))
+	last, quiet := c.received.Load(), 0
 	for turn := 0; ; turn++ {
-		if quiet := time.Since(time.Unix(0, c.seen.Load())); quiet >= limit {
-			c.giveUp(lifecycle.ReasonTimeout.With("the server was silent for %s", quiet.Round(time.Millisecond)))
-			return
-		}
 		if turn%2 == 0 {
-			c.do(func(m *session.Client) {
-				if id := m.Ping(); id != 0 {
-					c.clock.ping(id, time.Now())
-				}
-			})
+			c.ping()
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
+		quiet++
+		if now := c.received.Load(); now != last {
+			last, quiet = now, 0
+		}
+		if quiet == silence {
+			c.giveUp(lifecycle.ReasonTimeout.With("the server was silent for %s", silence*interval/2))
+			return
+		}
 	}
+}
+
+func (c *Client) ping() {
+	c.do(func(m *session.Client) {
+		if id := m.Ping(); id != 0 {
+			c.clock.ping(id, time.Now())
+		}
+	})
 }

@@ -33,7 +33,8 @@ type testServer struct {
 	onPlay   func(s *testSession, r session.Play)
 	mute     bool // publishes get no answer
 	requests []session.Request
-	hellos   chan struct{} // gets one for each hello that was accepted
+	beat     time.Duration // of the welcome; 0 means that no pings are wanted
+	follows  chan struct{} // gets one for each subscribe that was accepted
 }
 
 // testSubject is one log or record.
@@ -58,7 +59,7 @@ type testSession struct {
 func newTestServer(t *testing.T) *testServer {
 	t.Helper()
 	s := &testServer{t: t, subjects: map[string]*testSubject{}, sessions: map[*testSession]struct{}{}, refuse: map[string]lifecycle.Reason{},
-		hellos: make(chan struct{}, 1000)}
+		follows: make(chan struct{}, 1000)}
 	s.http = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
 	s.http.Config.ConnState = func(c net.Conn, state http.ConnState) {
 		if state == http.StateHijacked {
@@ -145,9 +146,8 @@ func (ts *testSession) receive(b []byte) *lifecycle.Reason {
 			}
 		}
 		m := session.Message{Type: session.TypeWelcome, At: time.Now().UnixMilli()}
-		m.Version, m.Session, m.Server, m.Heartbeat, m.Resumed = session.Version, "s-1", "test/1", 50*time.Millisecond, r.Session == "s-1"
+		m.Version, m.Session, m.Server, m.Heartbeat, m.Resumed = session.Version, "s-1", "test/1", ts.s.beat, r.Session == "s-1"
 		ts.say(m)
-		ts.s.hellos <- struct{}{}
 	case session.Subscribe:
 		ts.subscribe(r)
 	case session.Unsubscribe:
@@ -192,6 +192,7 @@ func (ts *testSession) subscribe(r session.Subscribe) {
 		ts.send(false, b)
 	}
 	ts.subs[r.Path] = true
+	ts.s.follows <- struct{}{}
 }
 
 var testEpoch uint64 = 100

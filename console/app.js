@@ -41,8 +41,9 @@ function route() {
 /** @param {string} path */
 function open(path) {
   try {
-    view = new View(client, path, () => Boolean(list.paths[path]?.tracks?.length), (state, detail) => {
-      events.note(LIGHTS[state] ?? "amber", `player ${state}`, detail);
+    const isMedia = () => Boolean(list.paths[path]?.tracks?.length);
+    view = new View(client, path, isMedia, (state, detail) => {
+      if (state !== "waiting" || isMedia()) events.note(LIGHTS[state] ?? "amber", `player ${state}`, detail);
     });
   } catch (e) {
     events.note("red", /** @type {Error} */ (e).message);

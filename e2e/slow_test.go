@@ -210,8 +210,8 @@ func stall(t *testing.T, s *server, path string, each int) (addrs []string) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { session.Close(1000, "") })
-		session.Write(t.Context(), websocket.Text, []byte(`{"t":"hello","version":1,"client":"e2e"}`))
-		session.Write(t.Context(), websocket.Text, []byte(`{"t":"play","path":"`+path+`"}`))
+		session.Write(t.Context(), websocket.TextMessage, []byte(`{"t":"hello","version":1,"client":"e2e"}`))
+		session.Write(t.Context(), websocket.TextMessage, []byte(`{"t":"play","path":"`+path+`"}`))
 	}
 	return addrs
 }

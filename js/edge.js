@@ -30,6 +30,7 @@ export class Edge {
   #most;
   #jump;
   #nudging = false;
+  #stalled = false;
 
   /** @param {{latency: number, maxLatency: number, jump: number}} o  seconds: the target, the most that stalls may make of it, and how far behind is too far for nudges */
   constructor({ latency, maxLatency, jump }) {
@@ -46,6 +47,7 @@ export class Edge {
 
   /** Playback ran dry. */
   stalled() {
+    this.#stalled = true;
     this.target = Math.min(this.#most, this.target + STALL);
   }
 
@@ -65,8 +67,12 @@ export class Edge {
     if (this.lag === undefined) return this.#seek(last, "start");
     const here = ranges.find((r) => time >= r.start - INSIDE && time < r.end);
     const next = ranges.find((r) => r.start > time);
-    if (next && (!here || here.end - time < EDGE)) return this.#seek(next, "hole");
+    if (next && (!here || here.end - time < EDGE)) {
+      if (this.#stalled) this.target = Math.max(this.#least, this.target - STALL); // no latency helps against a hole
+      return this.#seek(next, "hole");
+    }
     const lag = last.end - time;
+    if (lag > EDGE) this.#stalled = false;
     if (lag > this.target + this.#jump) return this.#seek(last, "behind");
     this.lag += (lag - this.lag) / 5;
     return { rate: this.#rate(this.lag - this.target) };
@@ -76,7 +82,7 @@ export class Edge {
   #seek(range, why) {
     const seek = why === "hole" ? range.start + INSIDE : Math.max(range.start + INSIDE, range.end - this.target);
     this.lag = range.end - seek;
-    this.#nudging = false;
+    this.#nudging = this.#stalled = false;
     return { rate: 1, seek, why };
   }
 

@@ -39,6 +39,9 @@ const UNSEEN = 500;
 /** So many ms without a stall let the latency shrink. */
 const CALM = 5000;
 
+/** After a stall, the player jumps when it is further behind than it should be by so many seconds. */
+const RESUMED = 0.5;
+
 /** While paused, so many seconds of what comes are kept. */
 const AHEAD = 30;
 
@@ -89,6 +92,7 @@ export class Player {
   /** The track, its buffer and what is played of it, by the number in fragments. @type {Map<number, TrackBuffer>} */
   #buffers = new Map();
   #kinds = "";
+  #without = ""; // what is not played, and why
   /** Came before the media source was open. @type {Media[]} */
   #early = [];
   #epoch = "";
@@ -215,11 +219,11 @@ export class Player {
 
   /** The stream began anew, and its time with it. @param {string} epoch */
   #newLife(epoch) {
+    if (this.#epoch) this.#frames.release();
     this.#epoch = epoch;
     this.#offset = -1;
     this.#first = 0;
     this.#edge.reset();
-    this.#frames.release();
     for (const b of this.#buffers.values()) b.clear();
   }
 
@@ -250,7 +254,7 @@ export class Player {
     const chosen = ["video", "audio"].flatMap((kind) => some.find((t) => t.kind === kind) ?? []);
     if (chosen.length === 0) return this.#unsupported(`this browser has no decoder for ${all.map((t) => t.codec).join(" and ")}`);
     const left = all.filter((t) => !some.includes(t));
-    if (left.length > 0) this.detail = `without ${left.map((t) => t.kind).join()}: this browser has no decoder for ${left.map((t) => t.codec).join()}`;
+    this.#without = left.length === 0 ? "" : `without ${left.map((t) => t.kind).join()}: this browser has no decoder for ${left.map((t) => t.codec).join()}`;
     return chosen;
   }
 
@@ -274,7 +278,7 @@ export class Player {
     if (!("MediaSource" in globalThis)) this.#video.disableRemotePlayback = true; // a managed media source wants it so
     media.addEventListener("sourceopen", () => this.#media === media && this.#opened(media, init), { once: true });
     this.#video.src = this.#url;
-    this.#to("starting", this.detail);
+    this.#to("starting", this.#without);
   }
 
   /** @param {MediaSource} media @param {Media} init */
@@ -326,9 +330,16 @@ export class Player {
     if (e.type === "error") this.#failed(new Error(this.#video.error?.message || "the browser cannot decode this"));
     else if (e.type === "pause" && this.#video.readyState > 0) this.#to("paused");
     else if (e.type === "play" && (this.state === "paused" || this.state === "blocked")) this.live();
-    else if (e.type === "playing") this.#to("playing", this.detail);
+    else if (e.type === "playing") this.#playing();
     else if (e.type === "waiting" && this.state === "playing") this.#stalled();
   };
+
+  #playing() {
+    // The picture stood still already: rather jump now than play faster for long.
+    const resumed = this.state === "waiting" || this.state === "stalled";
+    if (resumed && (this.#edge.lag ?? 0) > this.#edge.target + RESUMED) this.live();
+    this.#to("playing", this.#without);
+  }
 
   #stalled() {
     if (this.info?.status === "waiting") return this.#to("waiting", this.info.reason?.text);
@@ -352,7 +363,6 @@ export class Player {
     const seen = now - this.#seen < UNSEEN;
     if (!seen && this.#media && !v.paused && !v.seeking && v.readyState > 1) this.#frames.present(v.currentTime);
     if (!seen && this.info && this.info.status !== "live") this.#frames.release();
-    if (seen && this.info?.status === "live" && ["starting", "waiting", "stalled"].includes(this.state)) this.#to("playing", this.detail);
     if (ranges.length === 0 || now - this.#first < BURST) return;
     if (!v.paused || this.#edge.lag === undefined) this.#steer(ranges);
     const keep = Math.max(v.currentTime - this.#o.backBuffer, end - AHEAD);
@@ -383,6 +393,7 @@ export class Player {
       this.#counts.framesPresented += Math.max(1, frame.presentedFrames - this.#presented); // a new source counts from 0
       this.#presented = frame.presentedFrames;
       this.#frames.present(frame.mediaTime);
+      if (this.info?.status === "live" && ["starting", "waiting", "stalled"].includes(this.state)) this.#playing();
     });
   }
 

@@ -15,6 +15,8 @@ func staticFiles(prefix string, files fs.FS, policy string) http.Handler {
 		h.Set("Referrer-Policy", "no-referrer")
 		if policy != "" {
 			h.Set("Content-Security-Policy", policy)
+		} else {
+			h.Set("Access-Control-Allow-Origin", "*") // pages of other hosts may import the client
 		}
 		serve.ServeHTTP(w, r)
 	})

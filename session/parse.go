@@ -83,9 +83,9 @@ func Parse(b []byte, m *Message) error {
 type parser struct {
 	scanner
 	m    Message // without its Path
-	has  uint32 // the keys that were there
-	bad  string // the first field that makes no sense
-	path []byte // the path, without allocation where nothing is escaped
+	has  uint32  // the keys that were there
+	bad  string  // the first field that makes no sense
+	path []byte  // the path, without allocation where nothing is escaped
 }
 
 func (p *parser) parse(b []byte) error {

@@ -137,6 +137,11 @@ func (o *benchOptions) measure(ctx context.Context, p *child, addr string, open 
 	if err := v.open(ctx, o.viewers, addr, open); err != nil {
 		return r, err
 	}
+	pause(ctx, time.Second)
+	_, rss, err := usage(p.cmd.Process.Pid) // soon: the stream's own history grows too
+	if err != nil {
+		return r, err
+	}
 	pause(ctx, settleTime)
 	cpu, _, _ := usage(p.cmd.Process.Pid)
 	v.start()
@@ -144,7 +149,7 @@ func (o *benchOptions) measure(ctx context.Context, p *child, addr string, open 
 	pause(ctx, o.duration)
 	bytes, p50, p99 := v.stop()
 	seconds := time.Since(begin).Seconds()
-	after, rss, err := usage(p.cmd.Process.Pid)
+	after, _, err := usage(p.cmd.Process.Pid)
 	if err != nil || ctx.Err() != nil {
 		return r, errors.Join(err, ctx.Err())
 	}

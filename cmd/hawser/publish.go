@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"hawser/client"
 	"hawser/rtmp"
 	"hawser/session"
 )
@@ -66,9 +67,8 @@ With FILE.flv the file is pushed over RTMP at the pace of its timestamps.`,
 }
 
 func (o *publishOptions) run(c *cobra.Command, path string, args []string) error {
-	c.SilenceUsage = true
 	if err := session.CheckPath(path); err != nil {
-		return fmt.Errorf("hawser: publish %q: %w", path, err)
+		return fmt.Errorf("publish %q: %w", path, err)
 	}
 	var err error
 	switch {
@@ -80,7 +80,7 @@ func (o *publishOptions) run(c *cobra.Command, path string, args []string) error
 		err = o.data(c, path, args)
 	}
 	if err != nil {
-		return fmt.Errorf("hawser: publish %q: %w", path, err)
+		return fmt.Errorf("publish %q: %w", path, err)
 	}
 	return nil
 }
@@ -98,12 +98,12 @@ func (o *publishOptions) media(c *cobra.Command, path string, args []string) err
 		return err
 	}
 	ctx := c.Context()
-	client, err := rtmp.Dial(ctx, target, nil)
+	conn, err := rtmp.Dial(ctx, target, nil)
 	if err != nil {
 		return err
 	}
-	defer client.Close()
-	if err := client.Publish(ctx); err != nil {
+	defer conn.Close()
+	if err := conn.Publish(ctx); err != nil {
 		return err
 	}
 	fmt.Fprintf(c.ErrOrStderr(), "publishing %s to %s\n", args[0], target)
@@ -111,7 +111,7 @@ func (o *publishOptions) media(c *cobra.Command, path string, args []string) err
 		loop: o.loop,
 		open: func() (io.ReadCloser, error) { return os.Open(args[0]) },
 		send: func(typ byte, ts uint32, body []byte) error {
-			return client.WriteMessage(ctx, rtmp.Message{Type: typ, Timestamp: ts, Payload: body})
+			return conn.WriteMessage(ctx, rtmp.Message{Type: typ, Timestamp: ts, Payload: body})
 		},
 	}
 	err = p.run(ctx)
@@ -152,7 +152,7 @@ func (o *publishOptions) data(c *cobra.Command, path string, args []string) erro
 		}
 		in = bytes.NewReader(object)
 	}
-	s, err := dialPublisher(c.Context(), target)
+	s, err := connect(c.Context(), target)
 	if err != nil {
 		return err
 	}
@@ -160,7 +160,9 @@ func (o *publishOptions) data(c *cobra.Command, path string, args []string) erro
 	p := dataPump{
 		window: max(o.window, 1),
 		encode: lineJSON,
-		send:   func(ctx context.Context, data []byte) (pending, error) { return s.send(ctx, path, o.record, data) },
+		send: func(ctx context.Context, data []byte) (receipt, error) {
+			return s.Send(ctx, path, data, &client.PublishOptions{Record: o.record})
+		},
 	}
 	if o.record {
 		p.encode = lineObject
@@ -168,6 +170,36 @@ func (o *publishOptions) data(c *cobra.Command, path string, args []string) erro
 	err = p.run(c.Context(), in)
 	fmt.Fprintf(c.OutOrStdout(), "%v\n", &p)
 	return err
+}
+
+// connect logs in to a server, at the first attempt or not at all.
+func connect(ctx context.Context, url string) (*client.Client, error) {
+	s, err := client.New(client.Options{Servers: []string{url}})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		for change := range s.States(ctx) {
+			if change.To == session.Failed {
+				cancel(change.Reason)
+			}
+		}
+	}()
+	err = s.Connect(ctx)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause
+	}
+	cancel(nil)
+	<-watched
+	if err != nil {
+		_ = s.Close()
+		return nil, err
+	}
+	return s, nil
 }
 
 // recordFields makes a JSON object of arguments like bid=1.0871.
@@ -212,27 +244,24 @@ func lineObject(line []byte) ([]byte, error) {
 type dataPump struct {
 	window int
 	encode func(line []byte) ([]byte, error)
-	send   func(ctx context.Context, data []byte) (pending, error)
+	send   func(ctx context.Context, data []byte) (receipt, error)
 
 	free        chan struct{} // holds one for each message that waits
 	sent, acked int
-	first, last position
+	first, last client.Ack
 }
 
-// pending is a message that was sent and will be acknowledged.
-type pending interface {
-	wait(ctx context.Context) (position, error)
+// receipt is a message that was sent and will be acknowledged.
+type receipt interface {
+	Wait(ctx context.Context) (client.Ack, error)
 }
-
-// position is where an acknowledged message stands.
-type position struct{ epoch, offset uint64 }
 
 // run returns nil when everything was acknowledged. It stops sending at the first line or answer that is an error, and counts
 // those acknowledgements that still come.
 func (p *dataPump) run(ctx context.Context, in io.Reader) error {
 	feeding, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	waiting := make(chan pending, p.window)
+	waiting := make(chan receipt, p.window)
 	p.free = make(chan struct{}, p.window)
 	answered := make(chan error, 1)
 	go func() { answered <- p.collect(ctx, waiting, stop) }()
@@ -248,11 +277,11 @@ func (p *dataPump) run(ctx context.Context, in io.Reader) error {
 }
 
 // collect takes the acknowledgements in the order of the messages and returns the first error.
-func (p *dataPump) collect(ctx context.Context, waiting <-chan pending, stop func(error)) (first error) {
+func (p *dataPump) collect(ctx context.Context, waiting <-chan receipt, stop func(error)) (first error) {
 	n := 0
 	for w := range waiting {
 		n++
-		at, err := w.wait(ctx)
+		at, err := w.Wait(ctx)
 		<-p.free
 		switch {
 		case err == nil && p.acked == 0:
@@ -275,7 +304,7 @@ const envelope = 256
 // maxData is the greatest length of a message's data, so that the server takes it.
 const maxData = session.DefaultMaxMessage - session.MaxPath - envelope
 
-func (p *dataPump) feed(ctx context.Context, in io.Reader, waiting chan<- pending) error {
+func (p *dataPump) feed(ctx context.Context, in io.Reader, waiting chan<- receipt) error {
 	for line, err := range lines(ctx, in) {
 		if err != nil {
 			return err
@@ -304,8 +333,11 @@ func (p *dataPump) feed(ctx context.Context, in io.Reader, waiting chan<- pendin
 
 func (p *dataPump) String() string {
 	s := fmt.Sprintf("%d of %d messages acknowledged", p.acked, p.sent)
-	if p.acked > 0 {
-		s += fmt.Sprintf(", offsets %d to %d of epoch %016x", p.first.offset, p.last.offset, p.last.epoch)
+	switch {
+	case p.acked == 1:
+		s += fmt.Sprintf(", offset %d of epoch %016x", p.first.Offset, p.first.Epoch)
+	case p.acked > 1:
+		s += fmt.Sprintf(", offsets %d to %d of epoch %016x", p.first.Offset, p.last.Offset, p.last.Epoch)
 	}
 	return s
 }

@@ -81,6 +81,7 @@ func reachable(a net.Addr) string {
 type serveOptions struct {
 	listeners
 	streamBytes int64
+	origins     []string
 	verbose     bool
 }
 
@@ -104,6 +105,7 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 	}
 	o.flags(c, defaultHTTPAddr, defaultRTMPAddr)
 	c.Flags().Int64Var(&o.streamBytes, "stream-bytes", stream.DefaultBytes, "the most bytes of frames kept of one stream")
+	c.Flags().StringSliceVar(&o.origins, "origin", nil, "an origin on another host whose pages may open sessions and publish, such as https://example.org; * allows all")
 	c.Flags().BoolVar(&o.verbose, "verbose", false, "log what goes wrong inside")
 	return c
 }
@@ -115,7 +117,7 @@ func newServer(o *serveOptions) *server.Server {
 		logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	return server.New(server.Options{
-		Console: console.Files, ConsolePolicy: console.Policy, JS: js.Files, Logger: logger,
+		Console: console.Files, ConsolePolicy: console.Policy, JS: js.Files, Logger: logger, Origins: o.origins,
 		Streams: stream.Options{Limits: ring.Limits{Bytes: o.streamBytes}},
 	})
 }

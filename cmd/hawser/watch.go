@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -41,16 +40,16 @@ the event, and why; and the updates as they come.
   http:// https://   a session with that server: its states, the data of the path, and its media, summed up each second
   /PATH              the same with the server of --server
 
-The command ends when the connection does, after --for or --count, or when it is interrupted. The exit status is 0
-unless it ended by an error. A session is kept up over losses once it has stood.`,
+The command ends when the connection does, after --for or --count, or when it is interrupted. The exit status is 0 unless it
+ended by an error; with --for, also when there was no connection in that time, or fewer updates than --count. A session is
+kept up over losses once it has stood.`,
 		Example: `  hawser watch /fx/EURUSD
   hawser watch --json --count 10 http://example.com:8080/chat
   hawser watch rtmp://localhost/live/cam1`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			c.SilenceUsage = true
 			if err := o.run(c.Context(), c.OutOrStdout(), args[0]); err != nil {
-				return fmt.Errorf("hawser: watch %q: %w", args[0], err)
+				return fmt.Errorf("watch %q: %w", args[0], err)
 			}
 			return nil
 		},
@@ -60,7 +59,7 @@ unless it ended by an error. A session is kept up over losses once it has stood.
 	f.BoolVar(&o.json, "json", false, "print JSON objects, one a line")
 	f.DurationVar(&o.duration, "for", 0, "stop after this time")
 	f.IntVar(&o.count, "count", 0, "stop after this many updates: of the data of a path, messages of a WebSocket, media lines of RTMP")
-	f.BoolVar(&o.retry, "retry", false, "keep trying when a session's first attempt fails")
+	f.BoolVar(&o.retry, "retry", false, "keep trying, also when the first attempt of a session fails or a WebSocket is lost")
 	f.BoolVar(&o.noMedia, "no-media", false, "do not play the path's media")
 	f.StringSliceVar(&o.subprotocols, "subprotocol", nil, "subprotocols to offer to a WebSocket server")
 	f.StringArrayVar(&o.headers, "header", nil, `"NAME: VALUE" to send with a WebSocket's request`)
@@ -160,25 +159,33 @@ func (o *watchOptions) run(ctx context.Context, out io.Writer, arg string) error
 	w := &watcher{out: newPrinter(out, o.json), protocol: t.protocol, count: o.count}
 	switch t.protocol {
 	case protocolWebSocket:
-		err = w.websocket(ctx, t.url, o.subprotocols, header)
+		err = w.websocket(ctx, t.url, o.subprotocols, header, o.retry)
 	case protocolRTMP:
 		err = w.rtmp(ctx, t.url)
 	default:
 		err = w.session(ctx, t, o)
 	}
+	return w.result(ctx, o, err)
+}
+
+// result is what the command returns after the connection ended with an error, or none, or was left.
+func (w *watcher) result(ctx context.Context, o *watchOptions, end error) error {
 	switch {
 	case w.failed != nil:
 		return w.failed
-	case w.done || ctx.Err() != nil && (w.stood || !o.wants()):
+	case w.done:
 		return nil
-	case err == nil && ctx.Err() != nil:
-		return errors.New("no connection in that time")
+	case ctx.Err() == nil:
+		return end
+	case o.duration == 0: // interrupted
+		return nil
+	case !w.stood:
+		return fmt.Errorf("no connection within %v", o.duration)
+	case w.updates < o.count:
+		return fmt.Errorf("%d of %d updates within %v", w.updates, o.count, o.duration)
 	}
-	return err
+	return nil
 }
-
-// wants tells whether a script waits for something to come in time.
-func (o *watchOptions) wants() bool { return o.duration > 0 }
 
 func parseHeaders(list []string) (http.Header, error) {
 	h := http.Header{}

@@ -17,12 +17,15 @@ import (
 	"hawser/websocket"
 )
 
-// websocket follows one WebSocket connection to its end.
-func (w *watcher) websocket(ctx context.Context, url string, subprotocols []string, header http.Header) error {
-	client := websocket.Client{URL: url, DialOptions: websocket.DialOptions{Subprotocols: subprotocols, Header: header}}
+// websocket follows a WebSocket connection to its end, or with persist one after the other.
+func (w *watcher) websocket(ctx context.Context, url string, subprotocols []string, header http.Header, persist bool) error {
+	client := websocket.Client{URL: url, DialOptions: websocket.DialOptions{Subprotocols: subprotocols, Header: header}, Persist: persist}
 	var end error
 	for ev := range client.Events(ctx) {
-		if err := webSocketFailure(&ev); end == nil {
+		switch err := webSocketFailure(&ev); {
+		case ev.Kind == websocket.Connecting:
+			end = nil
+		case end == nil:
 			end = err
 		}
 		show := w.show
@@ -54,7 +57,7 @@ func webSocketFailure(ev *websocket.Event) error {
 }
 
 func webSocketRecord(ev *websocket.Event) watchRecord {
-	r := watchRecord{Event: lifecycle.Event{Kind: ev.Kind.String(), Light: ev.Kind.Light(), Server: ev.URL, Attempt: ev.Attempt, Delay: ev.Delay,
+	r := watchRecord{Event: lifecycle.Event{Kind: ev.Kind.String(), Light: webSocketLight(ev.Kind), Server: ev.URL, Attempt: ev.Attempt, Delay: ev.Delay,
 		Reason: closeReason(ev)}}
 	switch ev.Kind {
 	case websocket.Text:
@@ -79,6 +82,17 @@ func webSocketRecord(ev *websocket.Event) watchRecord {
 		}
 	}
 	return r
+}
+
+// webSocketLight is the light after an event: green from Ready on, red once the connection is gone.
+func webSocketLight(k websocket.Kind) lifecycle.Health {
+	switch k {
+	case websocket.Ready, websocket.Text, websocket.Binary, websocket.Ping, websocket.Pong, websocket.Poll, websocket.UnknownMessage:
+		return lifecycle.Green
+	case websocket.ConnectFail, websocket.Rejected, websocket.Disconnected:
+		return lifecycle.Red
+	}
+	return lifecycle.Amber
 }
 
 // shownBytes is how much of a binary message is printed.
@@ -106,6 +120,9 @@ func (w *watcher) rtmp(ctx context.Context, url string) error {
 	var last rtmp.Event // the last that counted bytes
 	for ev := range rtmp.Events(ctx, url, nil) {
 		r := rtmpRecord(&ev)
+		if ev.Kind == rtmp.EventConnecting {
+			r.Server = url
+		}
 		show := w.show
 		if ev.Kind == rtmp.EventBytes {
 			r.Kind = kindMedia
