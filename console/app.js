@@ -12,6 +12,9 @@ const list = new LiveList(client);
 /** @type {View | undefined} */
 let view;
 
+/** The port of RTMP addresses that name none. */
+const DEFAULT_RTMP_PORT = 1935;
+
 /** The light of each of the player's states. @type {{[state: string]: string}} */
 const LIGHTS = { playing: "green", gone: "red", unsupported: "red" };
 
@@ -57,11 +60,16 @@ function greet() {
   setText(byId("welcome-text"), some ? "Pick a path from the list, or publish another one." : "Publish something, and it appears here at once.");
 }
 
-function commands() {
-  const host = location.hostname || "localhost";
-  const rtmp = `rtmp://${host}/live`;
+/** Shows where to publish media; the server says on which port. @param {number} port */
+function showRTMP(port) {
+  const rtmp = `rtmp://${location.hostname || "localhost"}${port === DEFAULT_RTMP_PORT ? "" : ":" + port}/live`;
   for (const e of document.querySelectorAll(".rtmp-base")) setText(e, rtmp);
   setText(byId("command-ffmpeg"), `ffmpeg -re -i FILE -c copy -f flv ${rtmp}/cam1`);
+}
+
+function commands() {
+  showRTMP(DEFAULT_RTMP_PORT);
+  const about = client.subscribe("/sys/server", () => showRTMP(about.fields.rtmpPort ?? DEFAULT_RTMP_PORT));
   setText(byId("command-data"), `curl -d '{"x":0.5,"y":0.5,"label":"here"}' ${location.origin}/api/v1/subjects/live/cam1`);
   for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (document.querySelectorAll("button.copy"))) {
     button.hidden = !navigator.clipboard;

@@ -21,6 +21,9 @@ const NOTICES = {
   unsupported: "This browser cannot play the stream",
 };
 
+/** What the viewer chose last; a browser that has had a click allows sound. */
+let muted = true;
+
 /** The path that is open: its picture with marks, its data, its numbers. */
 export class View {
   /** @type {string} */
@@ -53,7 +56,7 @@ export class View {
     const video = byId("video");
     this.marks = new Marks(byId("marks"), video);
     this.data = new DataView();
-    this.player = new Player(client, path, video);
+    this.player = new Player(client, path, video, { muted });
     this.player.ondata = (m, frame) => this.#received(m, frame);
     this.player.onstate = (state, detail) => this.#state(state, detail);
     setText(byId("path"), path);
@@ -101,7 +104,7 @@ export class View {
     };
     const act = {
       pause: () => (video.paused ? void video.play().catch(() => {}) : video.pause()),
-      mute: () => (video.muted = !video.muted),
+      mute: () => (muted = video.muted = !video.muted),
       full: () => (document.fullscreenElement ? document.exitFullscreen() : stage.requestFullscreen?.()),
     };
     const { signal } = this.#stop;

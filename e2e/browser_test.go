@@ -82,7 +82,7 @@ func (p *program) answer(v any) {
 
 // pageStats is what window.hawser.stats() says of the player.
 type pageStats struct {
-	State                               string
+	PlayerState                         string
 	FramesPresented, FramesDropped      int
 	Stalls, Jumps, Restarts             int
 	AudioDecodedBytes                   int
@@ -111,8 +111,8 @@ func TestBrowserPlays(t *testing.T) {
 	if n := a.After.AudioDecodedBytes - a.Before.AudioDecodedBytes; n <= 0 {
 		t.Errorf("%d bytes of sound decoded", n)
 	}
-	if a.After.Width != 320 || a.After.Height != 180 || a.After.State != "playing" {
-		t.Errorf("the page plays %dx%d and is %q, want 320x180 and playing", a.After.Width, a.After.Height, a.After.State)
+	if a.After.Width != 320 || a.After.Height != 180 || a.After.PlayerState != "playing" {
+		t.Errorf("the page plays %dx%d and is %q, want 320x180 and playing", a.After.Width, a.After.Height, a.After.PlayerState)
 	}
 	if a.After.CurrentTime-a.Before.CurrentTime < watched*0.8 {
 		t.Errorf("playback went from %.2f to %.2f s in %d s", a.Before.CurrentTime, a.After.CurrentTime, watched)

@@ -17,8 +17,8 @@ import (
 	"hawser/rtmp"
 )
 
-// closeTimeout is how long the server may take to hang up on a peer that breaks its protocol.
-const closeTimeout = 5 * time.Second
+// closeTimeout is how long the server may take to hang up on a peer that breaks its protocol. It waits 5 s for a WebSocket's side of the close.
+const closeTimeout = 10 * time.Second
 
 // garbage is the same nonsense every time.
 func garbage(n int) []byte {
@@ -71,6 +71,7 @@ func TestGarbageOverRTMP(t *testing.T) {
 		{"chunk size zero", append(append(shake(), 2, 0, 0, 0, 0, 0, 4, rtmp.TypeSetChunkSize, 0, 0, 0, 0), 0, 0, 0, 0), "protocol"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			s := s.in(t)
 			conn := dial(t, s.rtmp)
 			conn.Write(c.bytes)
 			hungUp(t, conn, closeTimeout)
@@ -134,9 +135,11 @@ func TestGarbageOverHTTP(t *testing.T) {
 		{"not UTF-8", masked(0x81, "\xff\xfe"), "protocol"},
 		{"not JSON", masked(0x81, "hello there"), "protocol"},
 		{"unknown message", masked(0x81, `{"t":"nonsense"}`), "protocol"},
-		{"binary message", masked(0x82, "\x01\x02\x03"), "protocol"},
+		{"binary message", masked(0x82, "\x01\x02\x03"), "unsupported"},
 	} {
 		t.Run("session: "+c.name, func(t *testing.T) {
+			t.Parallel()
+			s := s.in(t)
 			conn, r := upgrade(t, s)
 			conn.Write(c.bytes)
 			conn.SetReadDeadline(time.Now().Add(closeTimeout))
@@ -144,7 +147,7 @@ func TestGarbageOverHTTP(t *testing.T) {
 			if os.IsTimeout(err) {
 				t.Errorf("the server still holds the connection; it said %q", said)
 			}
-			if !bytes.ContainsRune(said, 0x88) {
+			if bytes.IndexByte(said, 0x88) < 0 {
 				t.Errorf("the server said %q, want a close frame in it", said)
 			}
 			if e := s.awaitClose(conn.LocalAddr().String()); e.Reason.Word != c.want || e.Reason.Text == "" {
@@ -158,10 +161,12 @@ func TestGarbageOverHTTP(t *testing.T) {
 func TestHalfOpen(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	const patience = 20 * time.Second // the server's own limits are 10 s
+	const patience = 20 * time.Second        // the server's own limits are 10 s
+	const sessionPatience = 40 * time.Second // that of a session is 2.5 heartbeats, and 5 s for the close
 	for name, half := range map[string][]byte{"nothing": nil, "half a handshake": shake()[:2000], "no connect": shake()} {
 		t.Run("rtmp: "+name, func(t *testing.T) {
 			t.Parallel()
+			s := s.in(t)
 			c := dial(t, s.rtmp)
 			c.Write(half)
 			hungUp(t, c, patience)
@@ -178,8 +183,9 @@ func TestHalfOpen(t *testing.T) {
 	})
 	t.Run("session: no hello", func(t *testing.T) {
 		t.Parallel()
+		s := s.in(t)
 		c, r := upgrade(t, s)
-		c.SetReadDeadline(time.Now().Add(patience + 10*time.Second))
+		c.SetReadDeadline(time.Now().Add(sessionPatience))
 		if said, err := io.ReadAll(r); os.IsTimeout(err) {
 			t.Errorf("the server still holds the connection; it said %q", said)
 		}

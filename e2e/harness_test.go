@@ -223,6 +223,13 @@ func (s *server) stop() {
 	}
 }
 
+// in is the server for a subtest: what goes wrong there fails the subtest.
+func (s *server) in(t *testing.T) *server {
+	p := *s.program
+	p.t = t
+	return &server{program: &p, http: s.http, rtmp: s.rtmp}
+}
+
 func (s *server) healthy() {
 	s.t.Helper()
 	if body, err := s.get("/healthz"); err != nil || !strings.HasPrefix(string(body), "ok") {

@@ -74,6 +74,9 @@ func (p *program) packets() (list []packet) {
 	last := map[string]int{}
 	for line := range strings.Lines(p.wait()) {
 		words := strings.Split(strings.TrimSpace(line), ",")
+		if words[0] == "" {
+			continue
+		}
 		if len(words) < 3 || words[0] != "video" && words[0] != "audio" {
 			p.t.Logf("%s says %q", p.name, line)
 			continue
@@ -211,6 +214,7 @@ func TestGStreamerPublishes(t *testing.T) {
 	for _, sink := range []string{"rtmp2sink", "rtmpsink"} {
 		t.Run(sink, func(t *testing.T) {
 			t.Parallel()
+			s := s.in(t)
 			path := "/live/" + sink
 			reader := probe(t, s.rtmpURL(path))
 			s.awaitStream(path, "viewed", func(l liveStream) bool { return l.Viewers == 1 })

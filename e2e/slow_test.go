@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -80,8 +81,8 @@ func newSource(t *testing.T, s *server, path string, size int) *source {
 	return src
 }
 
-// run plays the clip for a number of rounds, in its own time or as fast as the server takes it.
-func (s *source) run(rounds int, realTime bool) (pictures int) {
+// run plays the clip for a number of rounds, so many times as fast as it is; 0 is as fast as the server takes it.
+func (s *source) run(rounds, speed int) (pictures int) {
 	began := time.Now()
 	first := s.base
 	for range rounds {
@@ -90,8 +91,8 @@ func (s *source) run(rounds int, realTime bool) (pictures int) {
 				break
 			}
 			at := s.base + tag.Timestamp
-			if realTime {
-				time.Sleep(time.Until(began.Add(time.Duration(at-first) * time.Millisecond)))
+			if speed > 0 {
+				time.Sleep(time.Until(began.Add(time.Duration(at-first) * time.Millisecond / time.Duration(speed))))
 			}
 			if tag.Type == rtmp.TypeVideo && tag.Data[1] == 1 {
 				pictures++
@@ -226,15 +227,15 @@ func TestStalledViewers(t *testing.T) {
 		frameSize = 40_000 // 10 Mbps
 	)
 	src := newSource(t, s, path, frameSize)
-	go src.run(1, false) // something to join
+	go src.run(1, 0) // something to join
 	s.awaitStream(path, "fed", func(l liveStream) bool { return l.Frames >= 300 })
 	viewer := watch(t, s, path, src)
 	viewer.take(t, 30)
 
-	pictures := src.run(1, true)
+	pictures := src.run(1, 1)
 	alone := viewer.take(t, pictures)
 	addrs := stall(t, s, path, each)
-	pictures = src.run(3, true)
+	pictures = src.run(3, 1)
 	beside := viewer.take(t, pictures)
 	if len(beside) != pictures {
 		t.Errorf("the viewer got %d pictures of %d", len(beside), pictures)
@@ -252,19 +253,20 @@ func TestStalledViewers(t *testing.T) {
 	}
 }
 
-// TestMemory floods a stream with much more than it may keep, beside viewers that take nothing.
+// TestMemory publishes many times what a stream may keep, beside viewers of each kind, most of which take nothing.
 func TestMemory(t *testing.T) {
-	s := serve(t)
 	const (
 		path      = "/live/flood"
 		frameSize = 200_000
-		bound     = 32 << 20 // of each ring: stream.DefaultBytes
+		speed     = 10       // times real time: 60 MB a second
+		rounds    = 12       // 360 MB
+		bound     = 16 << 20 // of each ring
 		rings     = 4        // frames, and their bytes for RTMP, HTTP-FLV and sessions
 		process   = 64 << 20 // all else that a server needs
-		rounds    = 15
 	)
+	s := serve(t, "--stream-bytes", strconv.Itoa(bound))
 	src := newSource(t, s, path, frameSize)
-	src.run(1, false)
+	src.run(1, 0)
 	s.awaitLive(path)
 	before := s.memory()
 	viewer := watch(t, s, path, src)
@@ -282,12 +284,13 @@ func TestMemory(t *testing.T) {
 			}
 		}
 	}()
-	pictures := src.run(rounds, false)
-	viewer.take(t, 1)
+	pictures := src.run(rounds, speed)
+	watched := len(viewer.take(t, pictures*9/10))
 	close(stop)
 	<-done
 	l, _ := s.stream(path)
-	t.Logf("%d MB published; the stream holds %d MB; resident memory was %d MB, then at most %d MB", pictures*frameSize>>20, l.Held>>20, before>>20, most>>20)
+	t.Logf("%d MB published, %d pictures watched of %d and those before them; the stream holds %d MB; resident memory was %d MB, then at most %d MB",
+		pictures*frameSize>>20, watched, pictures, l.Held>>20, before>>20, most>>20)
 	if l.Held > bound {
 		t.Errorf("the stream holds %d bytes, the bound is %d", l.Held, bound)
 	}

@@ -18,6 +18,7 @@ import { guard } from "./subscription.js";
  * @property {number} [jump]  further behind than that by so many seconds, the player jumps; nearer it plays a little faster: 3
  * @property {number} [backBuffer]  how much of the past is kept, in seconds: 10
  * @property {number} [held]  how many data updates may wait for their frames: 10,000
+ * @property {boolean} [muted]  start muted: true. Without, it is muted all the same when the browser allows no sound before a click
  * @property {boolean} [data]  subscribe to the data on the path: true
  *
  * "waiting": nobody publishes, or nothing came so far; "starting": media comes in; "playing"; "stalled": playback ran dry; "paused": by the element's controls;
@@ -25,7 +26,7 @@ import { guard } from "./subscription.js";
  * @typedef {"waiting" | "starting" | "playing" | "stalled" | "paused" | "blocked" | "gone" | "unsupported" | "closed"} PlayerState
  */
 
-const DEFAULTS = { latency: 0.4, maxLatency: 2, jump: 3, backBuffer: 10, held: 10_000, data: true };
+const DEFAULTS = { latency: 0.4, maxLatency: 2, jump: 3, backBuffer: 10, held: 10_000, muted: true, data: true };
 
 /** How often the playhead is looked after, in ms. */
 const TICK = 100;
@@ -58,7 +59,7 @@ const mediaSource = () => globalThis.MediaSource ?? /** @type {any} */ (globalTh
  *     player.ondata = (m, frame) => { if (m.t === "update" && frame) draw(m.data, frame.mediaTime); };
  *     player.start();
  *
- * Browsers start video by themselves only when it is muted; the player mutes it, and the page offers a way to unmute it.
+ * Browsers start video by themselves only when it is muted, so the player mutes it; a page should offer a way to unmute it.
  */
 export class Player {
   /**
@@ -120,7 +121,7 @@ export class Player {
   /** Plays until close is called; to be called once. */
   start() {
     const v = this.#video;
-    v.muted = true;
+    v.muted = this.#o.muted;
     v.playsInline = true;
     for (const name of ["waiting", "playing", "pause", "play", "error"]) v.addEventListener(name, this.#happened);
     if (this.#o.data) this.#data = this.#client.subscribe(this.#path, (m) => this.#received(m));
@@ -337,7 +338,8 @@ export class Player {
   #playing() {
     // The picture stood still already: rather jump now than play faster for long.
     const resumed = this.state === "waiting" || this.state === "stalled";
-    if (resumed && (this.#edge.lag ?? 0) > this.#edge.target + RESUMED) this.live();
+    const lag = (this.#ranges().at(-1)?.end ?? 0) - this.#video.currentTime;
+    if (resumed && lag > this.#edge.target + RESUMED) this.live();
     this.#to("playing", this.#without);
   }
 
@@ -382,7 +384,19 @@ export class Player {
     if (move.why === "hole") this.#counts.holes++;
     if (move.why === "behind") this.#counts.jumps++;
     v.currentTime = move.seek;
-    if (move.why === "start" && v.paused) v.play().catch((e) => e.name === "NotAllowedError" && this.#to("blocked", "click to play"));
+    if (move.why === "start" && v.paused) this.#run();
+  }
+
+  async #run() {
+    const v = this.#video;
+    try {
+      await v.play();
+    } catch (e) {
+      if (/** @type {Error} */ (e).name !== "NotAllowedError") return;
+      if (v.muted) return this.#to("blocked");
+      v.muted = true;
+      this.#run();
+    }
   }
 
   #watchFrames() {

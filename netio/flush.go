@@ -3,84 +3,102 @@ package netio
 import (
 	"net"
 	"os"
+	"slices"
+	"sync"
 	"syscall"
 	"time"
 )
 
-// keepEntries is how large the list of taken buffers may stay while nothing is pending.
-const keepEntries = 16
+const (
+	// maxBuffers is how many buffers one write takes (Linux: UIO_MAXIOV).
+	maxBuffers = 1024
+	// keepEntries is how large the list of taken buffers may stay while nothing is pending.
+	keepEntries = 16
+	// pieceBytes is what a blocking write takes at once: one full TLS record (RFC 8446 section 5.1).
+	pieceBytes = 16 << 10
+)
 
-// turn is one worker's visit to a busy writer: it writes what is pending with one call, and either leaves the writer idle, queues it again, or hands
-// it to a goroutine that waits until the peer takes more.
-func (w *Writer) turn(s *scratch) {
-	full, ok := w.gather(s, false)
-	if !ok {
+// past is a deadline that ends a write in progress.
+var past = time.Unix(1, 0)
+
+var pieces = sync.Pool{New: func() any { b := make([]byte, 0, pieceBytes); return &b }}
+
+// turn is one visit to a busy writer: it writes what is pending with one call that does not wait, and either leaves the writer idle, queues it again, or
+// hands it to a goroutine that waits until the peer takes more. The caller of Queue or Write may hold locks of its own, so a visit from there (here)
+// calls neither the source nor OnError.
+func (w *Writer) turn(s *scratch, here bool) {
+	if w.lost != nil {
+		w.broken(w.lost)
 		return
 	}
-	s.err = nil
-	if err := w.raw.Write(s.once); err != nil && s.err == nil {
-		s.err = err
-	}
-	if s.err != nil && s.err != syscall.EAGAIN {
-		w.broken(w.opError(s.err))
-		s.release()
+	defer s.release()
+	if !w.gather(s, !here) {
 		return
 	}
-	again := s.err == nil && s.n == s.tried
-	done := w.wrote(s)
-	s.release()
-	switch {
-	case !done && !again:
-		go w.flushWaiting()
-	case !done || !w.idle(full):
+	done := true
+	if len(s.bufs) > 0 {
+		s.err = nil
+		err := w.raw.Write(s.once)
+		if err == nil && s.err != syscall.EAGAIN {
+			err = s.err
+		}
+		if err != nil {
+			w.lost = w.opError(err)
+			w.opts.Pool.push(w)
+			return
+		}
+		blocked := s.n < s.tried
+		if done = w.wrote(s); !done && blocked {
+			go w.flushWaiting()
+			return
+		}
+	}
+	if !done || !w.idle() {
 		w.opts.Pool.push(w)
 	}
 }
 
-// gather collects in s.bufs what is to be written next, and says whether the source had more than fits. It returns false if there is nothing or no
-// more writing; waits says that the caller is going to wait for the peer.
-func (w *Writer) gather(s *scratch, waits bool) (full, ok bool) {
+// gather collects in s.bufs what is to be written next: what is left of the last time, or else the queue and, if asked, what the source has. It
+// returns false if there will be no more writing.
+func (w *Writer) gather(s *scratch, fill bool) bool {
 	w.mu.Lock()
 	if err := w.err; err != nil {
 		w.mu.Unlock()
 		w.dropRest(err)
-		return false, false
+		return false
 	}
-	fill := w.dirty && len(w.rest) == 0 && w.source != nil
-	if fill {
-		w.dirty = false
+	var source Source
+	if len(w.rest) == 0 {
+		w.rest, w.queue = w.queue, w.rest
+		if fill && w.dirty && len(w.rest) <= maxBuffers && w.source != nil {
+			source, w.dirty = w.source, false
+		}
 	}
-	w.rest = append(w.rest, w.queue...)
-	clear(w.queue)
-	w.queue, w.queued = w.queue[:0], 0
 	w.mu.Unlock()
-	for i := range w.rest {
-		if waits {
-			w.rest[i].move()
-		}
-		s.bufs = append(s.bufs, w.rest[i].b)
+	for _, e := range w.rest[:min(len(w.rest), maxBuffers)] {
+		s.bufs = append(s.bufs, e.b)
 	}
-	if fill {
-		s.bufs = w.source.Fill(s.bufs, fillBytes)
-		size := 0
-		for _, b := range s.bufs[len(w.rest):] {
-			size += len(b)
-		}
-		full = size >= fillBytes
+	if source == nil {
+		return true
 	}
-	if len(s.bufs) == 0 {
-		return false, !w.idle(false)
+	own := len(s.bufs)
+	s.bufs = source.Fill(s.bufs, fillBytes)
+	size := 0
+	for _, b := range s.bufs[own:] {
+		size += len(b)
 	}
-	return full, true
+	if size >= fillBytes {
+		w.mu.Lock()
+		w.dirty = true
+		w.mu.Unlock()
+	}
+	return true
 }
 
 // idle leaves the writer idle unless there is more to do.
-func (w *Writer) idle(full bool) bool {
+func (w *Writer) idle() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if full {
-		w.dirty = true
-	}
 	if w.err == nil && (w.dirty && w.source != nil || len(w.queue) > 0) {
 		return false
 	}
@@ -88,22 +106,24 @@ func (w *Writer) idle(full bool) bool {
 	return true
 }
 
-// wrote accounts for the s.n bytes just written: it answers those whose buffers are out and keeps the rest. It returns true if all is written.
+// wrote accounts for the s.n bytes just written: it answers those whose buffers are out and keeps the rest. It returns true if all that was taken is written.
 func (w *Writer) wrote(s *scratch) bool {
-	n := s.n
-	w.mu.Lock()
-	w.bytes += uint64(n)
-	w.writes++
-	w.mu.Unlock()
-	own := w.rest
-	i := 0
-	for ; i < len(s.bufs) && n >= len(s.bufs[i]); i++ {
-		n -= len(s.bufs[i])
-		if i < len(own) {
-			own[i].finish(nil)
+	own, n, out, freed := w.rest, s.n, 0, 0
+	for ; out < len(s.bufs) && n >= len(s.bufs[out]); out++ {
+		n -= len(s.bufs[out])
+		if out < len(own) {
+			freed += own[out].size
 		}
 	}
-	if i == len(s.bufs) {
+	w.mu.Lock()
+	w.bytes += uint64(s.n)
+	w.writes++
+	w.queued -= freed
+	w.mu.Unlock()
+	for _, e := range own[:min(out, len(own))] {
+		e.finish(nil)
+	}
+	if out >= len(own) && out == len(s.bufs) {
 		clear(own)
 		if cap(own) > keepEntries {
 			own = nil
@@ -111,87 +131,106 @@ func (w *Writer) wrote(s *scratch) bool {
 		w.rest = own[:0]
 		return true
 	}
-	rest := make([]entry, 0, len(s.bufs)-i)
-	for j := i; j < len(s.bufs); j++ {
-		e := entry{b: s.bufs[j]}
-		if j < len(own) {
-			e = own[j]
-		}
-		if j == i {
-			e.b = e.b[n:]
-		}
-		e.move()
-		rest = append(rest, e)
+	for i := len(own); i < len(s.bufs); i++ {
+		own = append(own, entry{b: s.bufs[i]})
 	}
-	w.rest = rest
+	own = slices.Delete(own, 0, out)
+	own[0].b = own[0].b[n:]
+	w.rest = own
+	w.moveRest()
 	return false
 }
 
-// flushWaiting writes for a peer that does not take everything at once. It waits as long as the peer takes something within the timeout.
+// flushWaiting writes what a peer did not take at once. It waits as long as the peer takes something within the timeout, and then leaves the writer to the pool again.
 func (w *Writer) flushWaiting() {
 	s := scratchPool.Get().(*scratch)
 	defer scratchPool.Put(s)
-	for {
-		full, ok := w.gather(s, true)
-		if !ok {
-			return
-		}
-		w.setDeadline()
-		s.err = nil
-		err := w.raw.Write(s.wait)
-		if s.err != nil && s.err != syscall.EAGAIN {
-			err = s.err
-		}
-		if err != nil {
-			w.broken(w.opError(err))
+	for done := false; !done; s.release() {
+		if !w.gather(s, false) || !w.await() {
 			s.release()
 			return
 		}
-		done := w.wrote(s)
-		s.release()
-		w.clearDeadline()
-		if done && w.idle(full) {
+		s.err = nil
+		err := w.raw.Write(s.wait)
+		if err == nil {
+			err = s.err
+		}
+		w.waited()
+		if err != nil {
+			s.release()
+			w.broken(w.opError(err))
 			return
 		}
+		done = w.wrote(s)
+	}
+	if !w.idle() {
+		w.opts.Pool.push(w)
 	}
 }
 
-// flushBlocking is the flush of a connection that cannot be written without waiting.
+// flushBlocking is the flush of a connection that cannot be written without waiting. It joins small buffers, for each write is a TLS record and a system call.
 func (w *Writer) flushBlocking() {
 	s := scratchPool.Get().(*scratch)
 	defer scratchPool.Put(s)
-	for {
-		full, ok := w.gather(s, true)
-		if !ok {
-			return
+	piece := pieces.Get().(*[]byte)
+	defer pieces.Put(piece)
+	for w.gather(s, true) {
+		w.moveRest()
+		b := (*piece)[:0]
+		for _, next := range s.bufs {
+			b = append(b, next[:min(len(next), pieceBytes-len(b))]...)
 		}
-		w.setDeadline()
-		bufs := append(net.Buffers(nil), s.bufs...)
-		n, err := bufs.WriteTo(w.conn)
-		if err != nil {
-			w.broken(err)
-			s.release()
-			return
+		if len(b) > 0 {
+			if !w.await() {
+				s.release()
+				return
+			}
+			_, err := w.conn.Write(b)
+			w.waited()
+			if err != nil {
+				s.release()
+				w.broken(err)
+				return
+			}
 		}
-		s.n = int(n)
-		w.wrote(s)
+		s.n = len(b)
+		done := w.wrote(s)
 		s.release()
-		w.clearDeadline()
-		if w.idle(full) {
+		if done && w.idle() {
 			return
 		}
 	}
 }
 
-func (w *Writer) setDeadline() {
+// await sets the deadline of a write that may wait. It returns false if the writer has ended.
+func (w *Writer) await() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		w.dropRest(w.err)
+		return false
+	}
+	w.waiting = true
 	if w.opts.Timeout > 0 {
 		w.conn.SetWriteDeadline(time.Now().Add(w.opts.Timeout))
 	}
+	return true
 }
 
-func (w *Writer) clearDeadline() {
-	if w.opts.Timeout > 0 {
+// waited takes the deadline away, be it await's or that of fail.
+func (w *Writer) waited() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waiting = false
+	if w.opts.Timeout > 0 || w.err != nil {
 		w.conn.SetWriteDeadline(time.Time{})
+	}
+}
+
+// moveRest gives the callers of Write their bytes back.
+func (w *Writer) moveRest() {
+	for i := range w.rest {
+		w.rest[i].move()
 	}
 }
 
@@ -201,13 +240,18 @@ func (s *scratch) release() {
 	s.bufs = s.bufs[:0]
 }
 
-// opError gives an error the look of those of package net.
+// opError gives an error of a raw connection the look of those of package net.
 func (w *Writer) opError(err error) error {
-	if errno, ok := err.(syscall.Errno); ok {
-		err = os.NewSyscallError("writev", errno)
+	return &net.OpError{Op: "write", Net: w.conn.LocalAddr().Network(), Source: w.conn.LocalAddr(), Addr: w.conn.RemoteAddr(), Err: cause(err, "writev")}
+}
+
+// cause is what went wrong, without what package net says of a raw connection.
+func cause(err error, call string) error {
+	switch e := err.(type) {
+	case *net.OpError:
+		return e.Err
+	case syscall.Errno:
+		return os.NewSyscallError(call, e)
 	}
-	if _, ok := err.(*net.OpError); ok {
-		return err
-	}
-	return &net.OpError{Op: "write", Net: w.conn.LocalAddr().Network(), Source: w.conn.LocalAddr(), Addr: w.conn.RemoteAddr(), Err: err}
+	return err
 }

@@ -63,7 +63,7 @@ func (p *Pool) pop() *Writer {
 func (p *Pool) work() {
 	s := scratchPool.Get().(*scratch)
 	for w := p.pop(); w != nil; w = p.pop() {
-		w.turn(s)
+		w.turn(s, false)
 	}
 	scratchPool.Put(s)
 }

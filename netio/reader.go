@@ -3,13 +3,15 @@ package netio
 import (
 	"io"
 	"net"
-	"os"
 	"sync"
 	"syscall"
 )
 
 // DefaultReadSize is the size of the buffers that a Reader reads into, in bytes, unless it is told another.
 const DefaultReadSize = 64 << 10
+
+// heldReadSize is the greatest size of a buffer that a Reader keeps where it cannot wait without one: a full TLS record, the most that one read gives.
+const heldReadSize = 16 << 10
 
 // readBuffers are the borrowed buffers of the default size.
 var readBuffers = sync.Pool{New: func() any { b := make([]byte, DefaultReadSize); return &b }}
@@ -32,6 +34,9 @@ func NewReader(c net.Conn, size int) *Reader {
 		size = DefaultReadSize
 	}
 	r := &Reader{conn: c, raw: rawConn(c), size: size}
+	if r.raw == nil {
+		r.size = min(size, heldReadSize)
+	}
 	r.poll = r.readOnce
 	return r
 }
@@ -56,7 +61,7 @@ func (r *Reader) Next(f func(b []byte) error) error {
 	case err != nil:
 		err = r.opError(err)
 	case r.err != nil:
-		err = r.opError(os.NewSyscallError("read", r.err))
+		err = r.opError(r.err)
 	case n == 0:
 		err = io.EOF
 	default:
@@ -81,5 +86,5 @@ func (r *Reader) readOnce(fd uintptr) bool {
 }
 
 func (r *Reader) opError(err error) error {
-	return &net.OpError{Op: "read", Net: r.conn.LocalAddr().Network(), Addr: r.conn.RemoteAddr(), Err: err}
+	return &net.OpError{Op: "read", Net: r.conn.LocalAddr().Network(), Source: r.conn.LocalAddr(), Addr: r.conn.RemoteAddr(), Err: cause(err, "read")}
 }

@@ -8,9 +8,6 @@ import (
 // canTry says that sockets can be written and read without waiting.
 const canTry = true
 
-// maxBuffers is how many buffers one system call takes (UIO_MAXIOV).
-const maxBuffers = 1024
-
 // scratch is what one flush needs; it is borrowed, never held by a connection.
 type scratch struct {
 	bufs  [][]byte

@@ -17,45 +17,53 @@ const (
 	DefaultTimeout = 10 * time.Second
 	// fillBytes is about how much one write takes from the source.
 	fillBytes = 64 << 10
+	// queuedOverhead is what a queued buffer counts beside its bytes, so that very short ones are bounded too.
+	queuedOverhead = 64
 )
 
 // WriterOptions are the settings of a Writer; the zero value is good.
 type WriterOptions struct {
 	// Pool serves the writer; nil means a pool that all such writers share.
 	Pool *Pool
-	// QueueLimit bounds the bytes queued by Queue; 0 means DefaultQueueLimit.
+	// QueueLimit bounds what Queue has taken and the system has not: each buffer counts its bytes and 64 more. 0 means DefaultQueueLimit. An empty queue takes
+	// buffers of any size.
 	QueueLimit int
-	// Timeout is how long a write may wait while the peer takes nothing; 0 means DefaultTimeout, negative none.
+	// Timeout is how long a write may wait while the peer takes nothing; 0 means DefaultTimeout, negative none. The writer uses the connection's write deadline for it.
 	Timeout time.Duration
-	// OnError is called at most once, when a write fails, with no lock held. It may call any method of the Writer and close the connection.
+	// OnError is called at most once, when a write fails, never from a caller of Wake, Queue or Write and with no lock held. It may call any method of the
+	// Writer and close the connection.
 	OnError func(error)
 }
 
-// Writer writes to a connection. What is queued goes out before what the source gives, each buffer whole and in order. All methods may run at once, except SetSource,
-// which must be called before the first Wake.
+// Writer writes to a connection. What is queued goes out before what is then taken from the source, each buffer whole and in order. All methods may run at once, except SetSource,
+// which must be called before the first Wake. Nobody else may write to the connection, or set its write deadline, meanwhile.
 type Writer struct {
-	conn   net.Conn
-	raw    syscall.RawConn // nil: blocking writes
-	opts   WriterOptions
-	source Source
-	next   *Writer // guarded by the pool's mu
+	conn net.Conn
+	raw  syscall.RawConn // nil: blocking writes
+	opts WriterOptions
+	next *Writer // guarded by the pool's mu
 
-	mu     sync.Mutex
-	queue  []entry
-	queued int   // bytes in queue
-	busy   bool  // somebody flushes, or is about to
-	dirty  bool  // the source may have something
-	err    error // no more writes
-	bytes  uint64
-	writes uint64
+	mu      sync.Mutex
+	source  Source
+	queue   []entry
+	queued  int   // what Queue has taken and is not yet written, for QueueLimit
+	busy    bool  // somebody flushes, or is about to
+	dirty   bool  // the source may have something
+	waiting bool  // somebody waits for the peer under a deadline
+	err     error // no more writes
+	bytes   uint64
+	writes  uint64
 
-	rest []entry // taken but not yet written; owned by whoever is busy
+	// owned by whoever is busy
+	rest []entry // taken but not yet written
+	lost error   // a write failed; it is yet to be told
 }
 
 // entry is a buffer to be written, and the Write that it belongs to, if any.
 type entry struct {
 	b     []byte
 	wait  *ticket
+	size  int  // what it counts in Writer.queued
 	last  bool // of its Write
 	moved bool // b is the writer's own copy
 }
@@ -105,13 +113,24 @@ func NewWriter(c net.Conn, o WriterOptions) *Writer {
 }
 
 // SetSource says where the writer gets what it sends when it is woken.
-func (w *Writer) SetSource(s Source) { w.source = s }
+func (w *Writer) SetSource(s Source) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.source = s
+}
 
 // Stats returns how many bytes went out in how many writes.
 func (w *Writer) Stats() (bytes, writes uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.bytes, w.writes
+}
+
+// Idle says whether everything that was queued so far is written. True means that the bytes given to Queue before may be used again.
+func (w *Writer) Idle() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.busy && len(w.queue) == 0
 }
 
 // Wake says that the source may have something to send. It never blocks; a worker does the rest.
@@ -137,23 +156,25 @@ func (w *Writer) start() {
 	w.opts.Pool.push(w)
 }
 
-// Queue adds buffers that are sent before anything the source gives. The bytes must not change any more. It never blocks: past QueueLimit it returns ErrSlow and takes nothing.
+// Queue adds buffers that are sent before anything more that the source gives. The bytes must not change any more. It never blocks: past QueueLimit it returns ErrSlow and takes nothing.
 func (w *Writer) Queue(bufs ...[]byte) error {
 	size := 0
 	for _, b := range bufs {
-		size += len(b)
+		size += queuedSize(b)
 	}
 	w.mu.Lock()
-	if w.err != nil {
-		defer w.mu.Unlock()
-		return w.err
+	if err := w.err; err != nil || size == 0 {
+		w.mu.Unlock()
+		return err
 	}
-	if w.queued+size > w.opts.QueueLimit {
+	if w.queued > 0 && w.queued+size > w.opts.QueueLimit {
 		w.mu.Unlock()
 		return ErrSlow
 	}
 	for _, b := range bufs {
-		w.queue = append(w.queue, entry{b: b})
+		if len(b) > 0 {
+			w.queue = append(w.queue, entry{b: b, size: queuedSize(b)})
+		}
 	}
 	w.queued += size
 	start := !w.busy
@@ -165,6 +186,14 @@ func (w *Writer) Queue(bufs ...[]byte) error {
 	return nil
 }
 
+// queuedSize is what a buffer counts against QueueLimit.
+func queuedSize(b []byte) int {
+	if len(b) == 0 {
+		return 0
+	}
+	return len(b) + queuedOverhead
+}
+
 // startHere makes the first attempt in the caller's goroutine: it does not wait, and saves a hop.
 func (w *Writer) startHere() {
 	if w.raw == nil {
@@ -172,7 +201,7 @@ func (w *Writer) startHere() {
 		return
 	}
 	s := scratchPool.Get().(*scratch)
-	w.turn(s)
+	w.turn(s, true)
 	scratchPool.Put(s)
 }
 
@@ -230,7 +259,8 @@ func (w *Writer) withdraw(t *ticket, n int) {
 // Flush returns when everything queued so far was taken by the system.
 func (w *Writer) Flush(ctx context.Context) error { return w.Write(ctx, []byte{}) }
 
-// Close stops the writer: what is pending is dropped and later calls return net.ErrClosed. It does not close the connection.
+// Close stops the writer: what is pending is dropped, a Write that waits and later calls return net.ErrClosed. It does not close the connection. A call of the source's Fill may
+// still be in progress when it returns.
 func (w *Writer) Close() error {
 	w.fail(net.ErrClosed)
 	return nil
@@ -248,6 +278,9 @@ func (w *Writer) fail(err error) bool {
 		e.finish(err)
 	}
 	w.queue, w.queued = nil, 0
+	if w.waiting {
+		w.conn.SetWriteDeadline(past)
+	}
 	return true
 }
 
@@ -265,10 +298,14 @@ func (e entry) finish(err error) {
 	}
 }
 
-// broken ends the writer because a write failed, and says so.
+// broken ends the writer because a write failed, and says so. If it had ended before, that counts.
 func (w *Writer) broken(err error) {
+	first := w.fail(err)
+	w.mu.Lock()
+	err = w.err
+	w.mu.Unlock()
 	w.dropRest(err)
-	if w.fail(err) && w.opts.OnError != nil {
+	if first && w.opts.OnError != nil {
 		w.opts.OnError(err)
 	}
 }

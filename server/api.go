@@ -44,7 +44,14 @@ func (s *Server) Handler() http.Handler {
 		}
 		console.ServeHTTP(w, r)
 	})
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.begin() {
+			s.httpError(w, lifecycle.ReasonShutdown)
+			return
+		}
+		defer s.wait.Done()
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // writeJSON answers with a value.
@@ -156,6 +163,9 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer context.AfterFunc(s.ctx, cancel)()
 	defer cancel()
+	if follow {
+		flush.Flush() // the observer need not wait for an event to know that it is heard
+	}
 	for e := range s.log.Events(ctx, from) {
 		if encoder.Encode(e) != nil || !follow && e.Seq+1 >= head {
 			return

@@ -15,6 +15,9 @@ import (
 // feedBatch is how many ready frames a data feed takes under one lock of the ring.
 const feedBatch = 64
 
+// dataBatches are the borrowed places that a data feed reads into, so that a subscription holds none.
+var dataBatches = sync.Pool{New: func() any { return new([feedBatch]ring.Item[[]byte]) }}
+
 // wireName is the name of the derived rings of ready WebSocket frames.
 const wireName = "session"
 
@@ -60,14 +63,17 @@ type dataFeed struct {
 	subject *subject.Subject
 	output  *ring.Output[[]byte]
 	cursor  *ring.Cursor[[]byte]
-	batch   [feedBatch]ring.Item[[]byte]
+	start   *session.Message // the answer, until it is given
+	image   bool             // the answer is to have the record's image
+	bounded bool             // the kind was known when fill last looked
 	once    sync.Once
 }
 
-// newDataFeed opens a subscription whose first update is the one at the offset from. It takes over the caller's hold on the subject.
-func newDataFeed(c *sessionConn, s *subject.Subject, from uint64) *dataFeed {
-	f := &dataFeed{feedState: feedState{conn: c, path: s.Path()}, subject: s}
-	f.output = s.Wires.Open(wireName, s.Ring(), from, c.server.wireLimits, func() func(ring.Item[subject.Update]) ([]byte, int) {
+// newDataFeed opens a subscription that begins with the message start, and with the image of a record if so wanted; its first update is the one at the offset that start tells. It
+// takes over the caller's hold on the subject. The message goes the way of the updates, because what is queued beside them may be overtaken by them.
+func newDataFeed(c *sessionConn, s *subject.Subject, start *session.Message, image bool) *dataFeed {
+	f := &dataFeed{feedState: feedState{conn: c, path: s.Path()}, subject: s, start: start, image: image}
+	f.output = s.Wires.Open(wireName, s.Ring(), start.Offset, c.server.logWires, func() func(ring.Item[subject.Update]) ([]byte, int) {
 		var scratch []byte
 		return func(item ring.Item[subject.Update]) ([]byte, int) {
 			scratch = appendUpdate(scratch[:0], s, &item)
@@ -75,7 +81,7 @@ func newDataFeed(c *sessionConn, s *subject.Subject, from uint64) *dataFeed {
 			return frame, len(frame)
 		}
 	})
-	f.cursor = f.output.Ring.Cursor(from)
+	f.cursor = f.output.Ring.Cursor(start.Offset)
 	return f
 }
 
@@ -97,51 +103,110 @@ func (f *dataFeed) Wake() { f.wake(f) }
 func (f *dataFeed) arm() bool { return f.cursor.Arm(f) }
 
 func (f *dataFeed) fill(dst [][]byte, max int) (out [][]byte, size int) {
+	f.bound()
+	if f.start != nil {
+		b := f.begin()
+		dst, size = append(dst, b), len(b)
+	}
+	batch := dataBatches.Get().(*[feedBatch]ring.Item[[]byte])
+	defer dataBatches.Put(batch)
 	for size < max {
 		from := f.cursor.Seq()
-		n, missed, err := f.cursor.Read(f.batch[:])
+		n, missed, err := f.cursor.Read(batch[:])
 		if missed > 0 {
-			b, resumed := f.catchUp(from, missed)
-			dst = append(dst, b)
-			size += len(b)
-			if resumed {
-				continue // what was just read is part of what was told
+			var more int
+			dst, more = f.catchUp(dst, from, from+missed, max-size)
+			size += more
+		} else {
+			for i := range batch[:n] {
+				if size >= max { // what a slow client holds of the ring is bounded
+					f.cursor.Seek(batch[i].Seq)
+					break
+				}
+				dst = append(dst, batch[i].Value)
+				size += len(batch[i].Value)
 			}
 		}
-		for _, item := range f.batch[:n] {
-			dst = append(dst, item.Value)
-			size += len(item.Value)
-		}
-		clear(f.batch[:n])
+		clear(batch[:n])
 		if err != nil {
-			f.conn.removed(f, err)
-			return dst, size
+			return f.conn.removed(dst, f, err), size
 		}
-		if n == 0 {
+		if n == 0 && missed == 0 {
 			return dst, size
 		}
 	}
 	return dst, size
 }
 
-// catchUp tells a subscriber that was slower than the history what it missed from an offset on: for a log that it lost so many, for a record all
-// that has changed since. resumed says that the cursor stands behind what was told.
-func (f *dataFeed) catchUp(from, missed uint64) (frame []byte, resumed bool) {
-	f.conn.slow(f.path, missed)
-	m := session.Message{Type: session.TypeGap, Path: f.path, Epoch: f.subject.Epoch(), GapFrom: from, GapTo: from + missed}
-	if f.subject.Kind() == subject.Record {
-		fields, now, err := f.subject.ChangedSince(from)
-		m = session.Message{Type: session.TypeUpdate, Path: f.path, Epoch: f.subject.Epoch(), Offset: now - 1, At: time.Now().UnixMilli()}
-		if err != nil {
-			m.Type, m.Kind = session.TypeSnapshot, session.KindRecord
-			fields, now = f.subject.Image()
-			m.Offset = now
-		}
-		m.Fields = session.AppendFields(nil, fields)
-		f.cursor.Seek(now)
-		resumed = true
+// begin is the answer to the subscription. The image is that of the moment when it can be sent.
+func (f *dataFeed) begin() []byte {
+	m := f.start
+	f.start = nil
+	if f.image {
+		snap := f.subject.Snapshot()
+		m.Offset, m.Time, m.HasTime = snap.Offset, snap.Media, snap.HasMedia
+		m.Fields = session.AppendFields(nil, snap.Fields)
+		f.cursor.Seek(m.Offset)
 	}
-	return textFrame(&m), resumed
+	return textFrame(m)
+}
+
+// bound keeps no more ready frames of a record than the subject keeps updates: who falls further behind needs the image only. The kind may not be known when the first
+// subscription comes.
+func (f *dataFeed) bound() {
+	if f.bounded {
+		return
+	}
+	kind := f.subject.Kind()
+	f.bounded = kind != subject.None
+	if kind == subject.Record {
+		f.output.Ring.SetLimits(f.conn.server.recordWires)
+	}
+}
+
+// catchUp serves a subscriber that stands before the ready frames, which begin at to: because it resumes from a place older than their first reader's, or because it is slower
+// than the history. A record's gets in one change what has changed since. A log's gets what the subject still holds, made for this one alone, and is told what it lost.
+func (f *dataFeed) catchUp(dst [][]byte, from, to uint64, max int) (out [][]byte, size int) {
+	updates := f.subject.Ring()
+	tail, _ := updates.Bounds()
+	if tail > from {
+		f.conn.slow(f.path, min(tail, to)-from)
+	}
+	if f.subject.Kind() == subject.Record {
+		b := f.conflated(from)
+		return append(dst, b), len(b)
+	}
+	at := from
+	if lost := min(tail, to); lost > from {
+		b := textFrame(&session.Message{Type: session.TypeGap, Path: f.path, Epoch: f.subject.Epoch(), GapFrom: from, GapTo: lost})
+		dst, size, at = append(dst, b), len(b), lost
+	}
+	for at < to && size < max {
+		item, held := updates.At(at)
+		if !held {
+			break
+		}
+		b := websocket.AppendFrame(nil, true, websocket.OpText, appendUpdate(nil, f.subject, &item))
+		dst, size, at = append(dst, b), size+len(b), at+1
+	}
+	f.cursor.Seek(at)
+	return dst, size
+}
+
+// conflated is what has changed in a record since an offset, as one message; the cursor stands behind it then.
+func (f *dataFeed) conflated(from uint64) []byte {
+	snap := f.subject.Snapshot()
+	m := session.Message{Path: f.path, Epoch: snap.Epoch, At: time.Now().UnixMilli(), Time: snap.Media, HasTime: snap.HasMedia}
+	fields, now, err := f.subject.ChangedSince(from)
+	if err == nil {
+		m.Type, m.Offset = session.TypeUpdate, now-1
+	} else {
+		fields, now = f.subject.Image()
+		m.Type, m.Kind, m.Offset = session.TypeSnapshot, session.KindRecord, now
+	}
+	m.Fields = session.AppendFields(nil, fields)
+	f.cursor.Seek(now)
+	return textFrame(&m)
 }
 
 // textFrame is a message as a WebSocket frame.

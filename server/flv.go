@@ -13,6 +13,9 @@ import (
 // flvSuffix at the end of a path asks for the stream as HTTP-FLV.
 const flvSuffix = ".flv"
 
+// flvType is the media type of HTTP-FLV.
+const flvType = "video/x-flv"
+
 // serveFLV sends a stream as one endless FLV file. The connection is taken from net/http, so that a viewer is a socket and a cursor and no goroutine writes for it.
 func (s *Server) serveFLV(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimSuffix(r.URL.Path, flvSuffix)
@@ -20,29 +23,32 @@ func (s *Server) serveFLV(w http.ResponseWriter, r *http.Request) {
 		s.httpError(w, lifecycle.ReasonNotFound.With("nobody publishes %q", path))
 		return
 	}
-	head := []byte("HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\nCache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\nConnection: close\r\n\r\n")
 	if r.Method == http.MethodHead {
-		w.Header().Set("Content-Type", "video/x-flv")
-		return
-	}
-	conn, _, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		s.httpError(w, lifecycle.ReasonUnsupported.With("HTTP-FLV needs HTTP/1.1"))
+		w.Header().Set("Content-Type", flvType)
 		return
 	}
 	life := s.log.Open("http-flv", lifecycle.Server, r.RemoteAddr)
 	life.SetPath(path)
-	v := &flvViewer{server: s, conn: conn, life: life}
 	viewer, err := s.streams.View(path, s.formats.flv, life.ID())
 	if err != nil {
-		v.end(lifecycle.ReasonOf(err))
+		why := lifecycle.ReasonOf(err)
+		life.Close(why)
+		s.httpError(w, why)
 		return
 	}
-	v.viewer = viewer
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		why := lifecycle.ReasonUnsupported.With("HTTP-FLV needs HTTP/1.1")
+		viewer.Close()
+		life.Close(why)
+		s.httpError(w, why)
+		return
+	}
+	v := &flvViewer{server: s, conn: conn, life: life, viewer: viewer}
 	v.writer = netio.NewWriter(conn, netio.WriterOptions{Timeout: s.opts.WriteTimeout, OnError: func(err error) { v.end(slowOr(err)) }})
 	v.writer.SetSource(v)
 	life.Set("playing", lifecycle.Green, lifecycle.Reason{})
-	v.writer.Queue(head)
+	v.writer.Queue([]byte("HTTP/1.1 200 OK\r\nContent-Type: " + flvType + "\r\nCache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\nConnection: close\r\n\r\n"))
 	v.writer.Wake()
 	s.wait.Go(v.watch)
 }
@@ -50,7 +56,7 @@ func (s *Server) serveFLV(w http.ResponseWriter, r *http.Request) {
 // slowOr is the reason of a failed write: a peer that took nothing in time is slow.
 func slowOr(err error) lifecycle.Reason {
 	r := lifecycle.ReasonOf(err)
-	if r.Code == lifecycle.ReasonTimeout.Code || r.Is(netio.ErrSlow) {
+	if r.Code == lifecycle.ReasonTimeout.Code {
 		return lifecycle.ReasonSlow.Because(err)
 	}
 	return r
@@ -70,17 +76,16 @@ func (v *flvViewer) Fill(dst [][]byte, max int) [][]byte {
 	for {
 		var size int
 		dst, size = v.viewer.Fill(dst, max)
-		if size >= max {
+		switch {
+		case size >= max:
 			return dst
-		}
-		if v.viewer.Ended() {
-			v.server.wait.Go(func() {
-				v.writer.Flush(v.server.ctx)
-				v.end(lifecycle.ReasonGone)
-			})
+		case v.viewer.Ended() && len(dst) > 0:
+			v.writer.Wake() // to come here again when that is written
 			return dst
-		}
-		if v.viewer.Arm(v.writer) {
+		case v.viewer.Ended():
+			v.end(lifecycle.ReasonGone)
+			return dst
+		case v.viewer.Arm(v.writer):
 			return dst
 		}
 		max -= size
@@ -107,11 +112,7 @@ func (v *flvViewer) watch() {
 // end gives everything up; the first reason counts.
 func (v *flvViewer) end(why lifecycle.Reason) {
 	v.life.Close(why)
-	if v.writer != nil {
-		v.writer.Close()
-	}
+	v.writer.Close()
 	v.conn.Close()
-	if v.viewer != nil {
-		v.viewer.Close()
-	}
+	v.viewer.Close()
 }

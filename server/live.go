@@ -2,6 +2,8 @@ package server
 
 import (
 	"encoding/json"
+	"net"
+	"strconv"
 	"sync"
 	"time"
 
@@ -12,6 +14,9 @@ import (
 
 // LivePath is the record that lists what is live: one field for each path, gone when the stream is. Only the server publishes there.
 const LivePath = "/sys/live"
+
+// ServerPath is the record that says what a page has to know of the server: version, and rtmpPort where RTMP is on.
+const ServerPath = "/sys/server"
 
 // sysPrefix is the part of the namespace that belongs to the server.
 const sysPrefix = "/sys/"
@@ -33,6 +38,17 @@ type liveTrack struct {
 	Height     int    `json:"height,omitempty"`
 	SampleRate int    `json:"sampleRate,omitempty"`
 	Channels   int    `json:"channels,omitempty"`
+}
+
+// describe publishes the record at ServerPath.
+func (s *Server) describe(rtmp net.Listener) {
+	fields := []subject.Field{{Name: "version", Value: []byte(strconv.Quote(Version))}}
+	if rtmp != nil {
+		if a, ok := rtmp.Addr().(*net.TCPAddr); ok {
+			fields = append(fields, subject.Field{Name: "rtmpPort", Value: strconv.AppendInt(nil, int64(a.Port), 10)})
+		}
+	}
+	s.subjects.Publish(ServerPath, subject.Record, subject.Update{Fields: fields})
 }
 
 // liveList keeps the record at LivePath true.

@@ -87,11 +87,14 @@ type Server struct {
 	wake     chan struct{} // the list of live streams has changed
 	sessions sessions
 
-	wireLimits ring.Limits // of the rings of ready frames
+	logWires, recordWires ring.Limits // of the rings of ready frames
 
 	ctx  context.Context // ends when Serve does
 	stop context.CancelFunc
-	wait sync.WaitGroup // everything that serves a connection outside net/http
+
+	mu       sync.Mutex
+	stopping bool
+	wait     sync.WaitGroup // requests, and what goes on when they are done; see begin
 }
 
 // New makes a server.
@@ -121,7 +124,8 @@ func New(o Options) *Server {
 		}
 	}
 	s.streams, s.subjects = stream.NewHub(o.Streams), subject.NewHub(o.Subjects)
-	s.wireLimits = wireLimits(o.Subjects.Limits)
+	s.logWires = wireLimits(o.Subjects.Limits, subject.DefaultCount, subject.DefaultBytes)
+	s.recordWires = wireLimits(o.Subjects.RecordLimits, subject.DefaultRecordCount, subject.DefaultRecordBytes)
 	s.live = newLiveList(s)
 	s.rtmp = o.RTMP
 	if s.rtmp == nil {
@@ -137,12 +141,12 @@ func New(o Options) *Server {
 }
 
 // wireLimits bounds the ready frames of a subject: as many as it has updates, with room for what a message has around its data.
-func wireLimits(l ring.Limits) ring.Limits {
+func wireLimits(l ring.Limits, count int, bytes int64) ring.Limits {
 	if l.Count <= 0 {
-		l.Count = subject.DefaultCount
+		l.Count = count
 	}
 	if l.Bytes <= 0 {
-		l.Bytes = subject.DefaultBytes
+		l.Bytes = bytes
 	}
 	l.Bytes = 2*l.Bytes + int64(l.Count)*session.MaxPath
 	return l
@@ -168,14 +172,18 @@ func (s *Server) Publish(path string, kind subject.Kind, u subject.Update) (epoc
 // Serve takes connections from the listeners, either of which may be nil, until ctx ends; then it tells clients that it stops, closes everything and returns nil. When a
 // listener fails it does the same and returns that error.
 func (s *Server) Serve(ctx context.Context, httpListener, rtmpListener net.Listener) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var running sync.WaitGroup
+	var first sync.Once
+	var failure error
 	fail := func(err error) {
 		if err != nil && ctx.Err() == nil {
-			cancel(err)
+			first.Do(func() { failure = err })
+			cancel()
 		}
 	}
+	s.describe(rtmpListener)
 	if rtmpListener != nil {
 		running.Go(func() { fail(s.rtmp.Serve(ctx, rtmpListener)) })
 	}
@@ -190,19 +198,32 @@ func (s *Server) Serve(ctx context.Context, httpListener, rtmpListener net.Liste
 	running.Go(func() { s.keepList(ctx) })
 	running.Go(func() { s.sessions.watch(ctx, s.opts.Heartbeat) })
 	<-ctx.Done()
+	patience := time.AfterFunc(s.opts.StopTimeout, s.sessions.cutAll)
+	defer patience.Stop()
 	s.shutdown(web)
 	running.Wait()
 	s.wait.Wait()
-	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
-		return cause
+	return failure
+}
+
+// begin counts a request in, for which Serve waits until s.wait.Done; false when the server is stopping.
+func (s *Server) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping {
+		return false
 	}
-	return nil
+	s.wait.Add(1)
+	return true
 }
 
 // shutdown tells sessions that the server stops and closes what remains.
 func (s *Server) shutdown(web *http.Server) {
 	patience, cancel := context.WithTimeout(context.Background(), s.opts.StopTimeout)
 	defer cancel()
+	s.mu.Lock()
+	s.stopping = true
+	s.mu.Unlock()
 	s.sessions.closeAll(lifecycle.ReasonShutdown)
 	s.stop()
 	if web.Shutdown(patience) != nil {

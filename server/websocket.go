@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,9 @@ const (
 	stateConnected = "connected" // amber: the WebSocket is open, hello has not come
 	stateLoggedIn  = "logged_in" // green
 )
+
+// kindProtocolError is the event of a session whose client broke a rule; its end follows.
+const kindProtocolError = "protocol_error"
 
 // KindSlow is the event of a session that is slower than the history of what it follows.
 const KindSlow = "slow"
@@ -52,17 +56,18 @@ type sessionConn struct {
 
 // serveSession makes a WebSocket of a request and a session of that.
 func (s *Server) serveSession(w http.ResponseWriter, r *http.Request) {
-	if s.sessions.count() >= s.opts.MaxSessions {
-		s.httpError(w, lifecycle.ReasonLimit.With("MaxSessions is %d", s.opts.MaxSessions))
-		return
-	}
 	if origin := r.Header.Get("Origin"); origin != "" && !s.allowedOrigin(origin, r.Host) {
 		s.httpError(w, lifecycle.ReasonRefused.With("origin %q is not allowed", origin))
+		return
+	}
+	if !s.sessions.enter(s.opts.MaxSessions) {
+		s.httpError(w, lifecycle.ReasonLimit.With("MaxSessions is %d", s.opts.MaxSessions))
 		return
 	}
 	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{session.Subprotocol}, Origins: []string{"*"},
 		MaxMessage: session.DefaultMaxMessage, WriteTimeout: s.opts.WriteTimeout})
 	if err != nil {
+		s.sessions.leave()
 		return // Accept has answered
 	}
 	c := &sessionConn{server: s, ws: ws, id: rand.Text(), machine: session.NewServer(session.ServerOptions{}),
@@ -71,14 +76,14 @@ func (s *Server) serveSession(w http.ResponseWriter, r *http.Request) {
 	c.life = s.log.Open("session", lifecycle.Server, r.RemoteAddr)
 	c.life.Set(stateConnected, lifecycle.Amber, lifecycle.Reason{})
 	ws.SetSource(c)
-	if !s.sessions.add(c) {
-		c.end(lifecycle.ReasonShutdown)
-	}
 	s.wait.Go(c.run)
 }
 
 // run reads until the connection is gone, and gives everything up.
 func (c *sessionConn) run() {
+	if !c.server.sessions.add(c) {
+		c.end(lifecycle.ReasonShutdown)
+	}
 	var why lifecycle.Reason
 	for ev := range c.ws.Events(context.Background()) {
 		c.seen.Store(time.Now().UnixNano())
@@ -88,7 +93,7 @@ func (c *sessionConn) run() {
 		case websocket.Binary:
 			c.fail(&session.Error{Reason: lifecycle.ReasonUnsupported.With("binary messages from a client have no meaning in version %d", session.Version), Fatal: true})
 		case websocket.ProtocolError:
-			why = lifecycle.ReasonProtocol.Because(ev.Err)
+			why = c.violated(ev)
 		case websocket.Disconnected:
 			if why.IsZero() {
 				why = c.disconnected(ev)
@@ -110,6 +115,19 @@ func (c *sessionConn) run() {
 	c.readyData, c.readyMedia = nil, nil
 	c.mu.Unlock()
 	c.life.Close(why)
+	c.server.sessions.leave()
+}
+
+// violated is the reason when the client broke the protocol of the WebSocket, which then closes with a code of its own. A message that is too big is the session's affair.
+func (c *sessionConn) violated(ev websocket.Event) lifecycle.Reason {
+	why := lifecycle.ReasonProtocol.Because(ev.Err)
+	if ev.Code == websocket.CloseTooBig {
+		why = lifecycle.ReasonTooBig.Because(ev.Err)
+		c.fail(&session.Error{Reason: why, Fatal: true})
+		return why
+	}
+	c.life.Event(lifecycle.Event{Kind: kindProtocolError, Reason: why})
+	return why
 }
 
 // disconnected is the reason when nobody here ended the session.
@@ -134,6 +152,12 @@ func (c *sessionConn) end(why lifecycle.Reason) {
 	}
 }
 
+func (c *sessionConn) over() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ended
+}
+
 // send queues a message for this client alone.
 func (c *sessionConn) send(m *session.Message) { c.queue(textFrame(m)) }
 
@@ -147,13 +171,16 @@ func (c *sessionConn) queue(frame []byte) {
 func (c *sessionConn) fail(e *session.Error) {
 	c.queue(websocket.AppendFrame(nil, true, websocket.OpText, e.Append(nil)))
 	if e.Fatal {
-		c.life.Event(lifecycle.Event{Kind: "protocol_error", Reason: e.Reason, Path: e.Path})
+		c.life.Event(lifecycle.Event{Kind: kindProtocolError, Reason: e.Reason, Path: e.Path})
 		c.end(e.Reason)
 	}
 }
 
 // receive does what one message asks.
 func (c *sessionConn) receive(b []byte) {
+	if c.over() {
+		return // what comes after the end does not count
+	}
 	c.forget()
 	req, err := c.machine.Receive(b)
 	if err != nil {
@@ -205,32 +232,31 @@ func (c *sessionConn) subscribe(r session.Subscribe) {
 		c.send(&session.Message{Type: session.TypeStatus, Path: r.Path, Status: session.StatusRefused, Reason: lifecycle.ReasonOf(err)})
 		return
 	}
-	m := startOf(sub, r)
-	c.send(&m)
-	f := newDataFeed(c, sub, m.Offset)
+	start, image := startOf(sub, r)
+	f := newDataFeed(c, sub, start, image)
 	c.subs[r.Path] = f
 	c.life.Event(lifecycle.Event{Kind: "subscribe", Path: r.Path})
 	f.Wake()
 }
 
-// startOf says where a subscription starts, in the message that tells the client so.
-func startOf(sub *subject.Subject, r session.Subscribe) session.Message {
+// startOf says where a subscription starts, in the message that tells the client so, and whether the image of a record belongs into it.
+func startOf(sub *subject.Subject, r session.Subscribe) (m *session.Message, image bool) {
 	snap := sub.Snapshot()
-	m := session.Message{Type: session.TypeSnapshot, Path: r.Path, Kind: session.Kind(snap.Kind), Epoch: snap.Epoch, Offset: snap.Offset,
+	m = &session.Message{Type: session.TypeSnapshot, Path: r.Path, Kind: session.Kind(snap.Kind), Epoch: snap.Epoch, Offset: snap.Offset,
 		Time: snap.Media, HasTime: snap.HasMedia}
 	same := r.From == session.FromOffset && r.Epoch == snap.Epoch && r.Offset <= snap.Offset
 	switch {
 	case snap.Kind == subject.Record && same && canResume(sub, r.Offset):
 		m.Offset = r.Offset // no image: the client's stands; what has changed since follows
 	case snap.Kind == subject.Record:
-		m.Fields = session.AppendFields(nil, snap.Fields)
+		return m, true
 	case same:
 		tail, _ := sub.Ring().Bounds()
 		m.Offset = max(r.Offset, tail)
 	case r.From == session.FromOffset && r.Epoch != snap.Epoch:
 		m.Offset, _ = sub.Ring().Bounds() // another life: all that it has
 	}
-	return m
+	return m, false
 }
 
 // canResume says whether what has changed since an offset can be told, by the updates that are held or by the image.
@@ -282,14 +308,14 @@ func (c *sessionConn) slow(path string, missed uint64) {
 }
 
 // removed tells the client that a subject it follows is gone. Fill calls it; the rest is for run, which owns the subscriptions.
-func (c *sessionConn) removed(f *dataFeed, why error) {
+func (c *sessionConn) removed(dst [][]byte, f *dataFeed, why error) [][]byte {
 	if f.closed.Swap(true) {
-		return
+		return dst
 	}
 	c.mu.Lock()
 	c.gone = append(c.gone, f.path)
 	c.mu.Unlock()
-	c.send(&session.Message{Type: session.TypeStatus, Path: f.path, Status: session.StatusRemoved, Reason: lifecycle.ReasonOf(why)})
+	return append(dst, textFrame(&session.Message{Type: session.TypeStatus, Path: f.path, Status: session.StatusRemoved, Reason: lifecycle.ReasonOf(why)}))
 }
 
 // forget gives up the subscriptions that the server has ended, so that the client may subscribe anew.
@@ -307,25 +333,25 @@ func (c *sessionConn) forget() {
 	}
 }
 
-// Fill implements netio.Source: data before media, each feed in the order in which they had something.
+// Fill implements netio.Source: data before media, each feed in the order in which they had something. One that has more than there is room for goes on after the others of
+// its sort. It sends by what it returns only: whoever calls it may hold locks of the connection.
 func (c *sessionConn) Fill(dst [][]byte, max int) [][]byte {
 	c.mu.Lock()
 	data := len(c.readyData)
 	c.taken = append(append(c.taken[:0], c.readyData...), c.readyMedia...)
+	clear(c.readyData)
+	clear(c.readyMedia)
 	c.readyData, c.readyMedia = c.readyData[:0], c.readyMedia[:0]
 	c.mu.Unlock()
 	size := 0
-	for i := 0; i < len(c.taken); i++ {
-		f := c.taken[i]
-		if size >= max {
-			c.putBack(c.taken[i:], data-i)
-			break
+	for i, f := range c.taken {
+		if !f.state().closed.Load() {
+			var n int
+			dst, n = f.fill(dst, max-size)
+			size += n
 		}
-		var n int
-		dst, n = f.fill(dst, max-size)
-		size += n
-		if n >= max || size >= max {
-			c.putBack(c.taken[i:], data-i)
+		if size >= max {
+			c.putBack(f, c.taken[i+1:], data-i-1)
 			break
 		}
 		c.rest(f)
@@ -345,82 +371,16 @@ func (c *sessionConn) rest(f feed) {
 	}
 }
 
-// putBack queues feeds that could not be served in this turn before those that came meanwhile; the first n of them are data.
-func (c *sessionConn) putBack(feeds []feed, n int) {
+// putBack queues the feeds that there was no room for before those that came meanwhile, and last the one that may have more; the first n of the others are data.
+func (c *sessionConn) putBack(last feed, others []feed, n int) {
 	n = max(n, 0)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.readyData = append(append([]feed(nil), feeds[:n]...), c.readyData...)
-	c.readyMedia = append(append([]feed(nil), feeds[n:]...), c.readyMedia...)
-}
-
-// sessions are the sessions that there are now.
-type sessions struct {
-	mu     sync.Mutex
-	all    map[*sessionConn]struct{}
-	closed bool
-}
-
-func (s *sessions) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.all)
-}
-
-// add returns false when the server is stopping.
-func (s *sessions) add(c *sessionConn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return false
-	}
-	if s.all == nil {
-		s.all = make(map[*sessionConn]struct{})
-	}
-	s.all[c] = struct{}{}
-	return true
-}
-
-func (s *sessions) remove(c *sessionConn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.all, c)
-}
-
-func (s *sessions) list() []*sessionConn {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	list := make([]*sessionConn, 0, len(s.all))
-	for c := range s.all {
-		list = append(list, c)
-	}
-	return list
-}
-
-// closeAll ends all sessions and takes no more.
-func (s *sessions) closeAll(why lifecycle.Reason) {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	for _, c := range s.list() {
-		c.end(why)
-	}
-}
-
-// watch ends sessions whose client has been silent for 2.5 heartbeats; one loop looks after all of them.
-func (s *sessions) watch(ctx context.Context, heartbeat time.Duration) {
-	tick := time.NewTicker(heartbeat / 2)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-tick.C:
-			for _, c := range s.list() {
-				if now.UnixNano()-c.seen.Load() > int64(heartbeat)*5/2 {
-					c.end(lifecycle.ReasonTimeout)
-				}
-			}
-		}
+	c.readyData = slices.Insert(c.readyData, 0, others[:n]...)
+	c.readyMedia = slices.Insert(c.readyMedia, 0, others[n:]...)
+	if last.state().media {
+		c.readyMedia = append(c.readyMedia, last)
+	} else {
+		c.readyData = append(c.readyData, last)
 	}
 }

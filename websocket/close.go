@@ -283,11 +283,14 @@ func (c *Conn) finish(e *CloseError, graceful bool) {
 		c.deadline.Stop()
 	}
 	c.keeper.stop()
-	if c.done != nil {
-		close(c.done)
-	}
 	c.mu.Unlock()
 	c.w.Close()
 	c.nc.Close()
 	c.life.Close(e.reason())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = true
+	if c.done != nil {
+		close(c.done)
+	}
 }

@@ -110,6 +110,7 @@ type Conn struct {
 	final        *CloseError   // how it will end once the peer lets go
 	broken       *CloseError   // why nothing can be written any more
 	err          *CloseError   // how it ended
+	ended        bool          // and nothing is left to be done
 	graceful     bool          // with a whole close handshake
 	peer         *CloseError   // what the peer's close frame says
 	queued       chan struct{} // closed when our close frame is queued; made with sent
@@ -198,7 +199,7 @@ func (c *Conn) Done() <-chan struct{} {
 func (c *Conn) doneLocked() chan struct{} {
 	if c.done == nil {
 		c.done = make(chan struct{})
-		if c.err != nil {
+		if c.ended {
 			close(c.done)
 		}
 	}

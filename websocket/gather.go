@@ -17,7 +17,14 @@ const (
 )
 
 // gatherBuffers are the borrowed buffers in which frames are gathered.
-var gatherBuffers = sync.Pool{New: func() any { b := make([]byte, 0, gatherLimit); return &b }}
+var gatherBuffers = sync.Pool{New: func() any { return &gatherBuffer{b: make([]byte, 0, gatherLimit)} }}
+
+type gatherBuffer struct{ b []byte }
+
+func (b *gatherBuffer) free() {
+	b.b = b.b[:0]
+	gatherBuffers.Put(b)
+}
 
 // gather joins what is sent while messages that came together are handled, so that it goes out in one write. It stands in front of the writer and keeps the order of
 // what passes it.
@@ -26,7 +33,7 @@ type gather struct {
 
 	mu    sync.Mutex
 	on    bool
-	out   *[]byte // gathered; nil: nothing
+	out   *gatherBuffer // nil: nothing is gathered
 	timer *time.Timer
 }
 
@@ -101,78 +108,69 @@ func (g *gather) queue(frames ...[]byte) error {
 func (g *gather) takesLocked(size int) bool {
 	have := 0
 	if g.out != nil {
-		have = len(*g.out)
+		have = len(g.out.b)
 	}
 	return (g.on || have > 0) && size <= gatherFrame && have+size <= g.limit()
 }
 
 func (g *gather) addLocked(frames ...[]byte) {
 	if g.out == nil {
-		g.out = gatherBuffers.Get().(*[]byte)
+		g.out = gatherBuffers.Get().(*gatherBuffer)
 		if g.timer == nil {
-			g.timer = time.AfterFunc(g.c.set.gather, g.expire)
+			g.timer = time.AfterFunc(g.c.set.gather, g.push) // the handling of a batch takes its time
 		} else {
 			g.timer.Reset(g.c.set.gather)
 		}
 	}
 	for _, f := range frames {
-		*g.out = append(*g.out, f...)
+		g.out.b = append(g.out.b, f...)
 	}
 }
 
-// pushLocked hands what is gathered to the writer. The buffer is the writer's then.
+// pushLocked hands what is gathered to the writer, whose the buffer is until it is idle.
 func (g *gather) pushLocked() error {
 	if g.out == nil {
 		return nil
 	}
-	if err := g.c.w.Queue(*g.out); err != nil {
+	if err := g.c.w.Queue(g.out.b); err != nil {
 		return err
 	}
 	g.timer.Stop()
+	if g.c.w.Idle() {
+		g.out.free()
+	}
 	g.out = nil
 	return nil
 }
 
-// flush writes what is gathered and returns when the system has taken it. Nothing is gathered any more.
+// push writes what is gathered without waiting; what the queue does not take is tried again. Nothing is gathered any more.
+func (g *gather) push() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.on = false
+	if errors.Is(g.pushLocked(), netio.ErrSlow) {
+		g.timer.Reset(g.c.set.gather)
+	}
+}
+
+// flush is push, but returns when the system has taken it all.
 func (g *gather) flush(ctx context.Context) error {
 	g.mu.Lock()
 	g.on = false
-	if g.out == nil {
-		g.mu.Unlock()
-		return nil
-	}
 	return g.flushLocked(ctx)
 }
 
 // flushLocked unlocks. While the writer's queue is full it waits for it and tries again.
 func (g *gather) flushLocked(ctx context.Context) error {
 	for {
-		out := g.out
 		err := g.pushLocked()
 		g.mu.Unlock()
 		if err != nil && !errors.Is(err, netio.ErrSlow) {
 			return err
 		}
-		if err2 := g.c.w.Flush(ctx); err2 != nil {
+		if err2 := g.c.w.Flush(ctx); err2 != nil || err == nil {
 			return err2
 		}
-		if err == nil {
-			if out != nil {
-				*out = (*out)[:0]
-				gatherBuffers.Put(out)
-			}
-			return nil
-		}
 		g.mu.Lock()
-	}
-}
-
-// expire ends the gathering of a batch whose handling takes its time.
-func (g *gather) expire() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.on = false
-	if errors.Is(g.pushLocked(), netio.ErrSlow) {
-		g.timer.Reset(g.c.set.gather)
 	}
 }

@@ -195,9 +195,7 @@ func (c *Conn) round(ctx context.Context) error {
 	}
 	if c.gathering {
 		c.gathering = false
-		if err := c.gather.flush(ctx); err != nil && ctx.Err() != nil {
-			return ctx.Err()
-		}
+		c.gather.push() // and not wait: a reader that waits for a peer that waits for its reader would wait for ever
 	}
 	c.waiting.Store(true)
 	err := c.r.Next(c.feedNew)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -128,7 +127,8 @@ func testRules(t *testing.T, server bool) {
 				out = append(out, closing(CloseNormal, "").bytes(server)...)
 				r.want += " closing:1000 closed:1000"
 			}
-			go peer.Write(out)
+			answer := make(chan []byte, 1)
+			go func() { answer <- peer.exchange(out, !server) }()
 			got := eventsOf(c, testContext(t))
 			want := strings.TrimSpace(r.want) + " disconnected:graceful"
 			if r.code != 0 {
@@ -137,7 +137,7 @@ func testRules(t *testing.T, server bool) {
 			if got != strings.TrimSpace(want) {
 				t.Errorf("got events\n%s, want\n%s", got, want)
 			}
-			checkAnswer(t, peer, server, r)
+			checkAnswer(t, <-answer, server, r)
 			checkEnd(t, c, r.code)
 		})
 	}
@@ -156,13 +156,9 @@ func rawFor(masked bool, raw string) []byte {
 	return slices.Concat(b[:size], testKey[:], payload)
 }
 
-// checkAnswer reads what the peer was sent: pongs, then one close frame, then nothing.
-func checkAnswer(t *testing.T, peer *peer, server bool, r rule) {
+// checkAnswer looks at what the peer was sent: pongs, then one close frame, then nothing.
+func checkAnswer(t *testing.T, b []byte, server bool, r rule) {
 	t.Helper()
-	b, err := io.ReadAll(peer)
-	if err != nil {
-		t.Errorf("the peer reads: %v", err)
-	}
 	got, err := parse(!server, b, len(b)+1)
 	if err != nil {
 		t.Errorf("the peer gets %q: %v", b, err)
@@ -244,6 +240,27 @@ type peer struct {
 }
 
 func (p *peer) Read(b []byte) (int, error) { return p.r.Read(b) }
+
+// exchange sends b and returns all that comes; it ends its side when it has got a close frame.
+func (p *peer) exchange(b []byte, masked bool) []byte {
+	go p.Write(b)
+	var all []byte
+	reader := parser{masked: masked, emit: func(op, _ byte, _ []byte, _ bool) error {
+		if op == OpClose {
+			p.CloseWrite()
+		}
+		return nil
+	}}
+	part := make([]byte, 64<<10)
+	for {
+		n, err := p.Read(part)
+		all = append(all, part[:n]...)
+		reader.feed(part[:n])
+		if err != nil {
+			return all
+		}
+	}
+}
 
 // connect gives one end of a connection over a real socket, and the bare other end, which closes its side once the first end does.
 func connect(t testing.TB, server bool, o *AcceptOptions) (*Conn, *peer) {

@@ -78,11 +78,10 @@ type target struct {
 	protocol, url, path string
 }
 
-// parseTarget reads what the user has given. A path has no scheme and is on the server.
+// parseTarget reads what the user has given. A path alone is on the server.
 func parseTarget(arg, server string) (target, error) {
-	path := ""
 	if strings.HasPrefix(arg, "/") {
-		arg, path = server, arg
+		return sessionTarget(server, arg)
 	}
 	u, err := url.Parse(arg)
 	if err != nil {
@@ -90,23 +89,23 @@ func parseTarget(arg, server string) (target, error) {
 	}
 	switch u.Scheme {
 	case "ws", "wss":
-		if path == "" {
-			return target{protocol: protocolWebSocket, url: arg}, nil
-		}
+		return target{protocol: protocolWebSocket, url: arg}, nil
 	case "rtmp", "rtmps":
-		if path == "" {
-			return target{protocol: protocolRTMP, url: arg}, nil
+		return target{protocol: protocolRTMP, url: arg}, nil
+	case "http", "https":
+		path := strings.TrimSuffix(u.Path, "/")
+		if path == sessionPath {
+			path = ""
 		}
+		return sessionTarget(u.Scheme+"://"+u.Host, path)
 	}
-	if path == "" && u.Path != sessionPath {
-		path = strings.TrimSuffix(u.Path, "/")
-		u.Path = ""
-	}
-	t := target{protocol: protocolSession, path: path}
-	if t.url, err = sessionURL(u.String()); err != nil {
-		return target{}, err
-	}
-	if path != "" {
+	return target{}, fmt.Errorf("got scheme %q, want ws, wss, rtmp, rtmps, http, https, or a path", u.Scheme)
+}
+
+// sessionTarget is a path on a server, or the server itself when path is empty.
+func sessionTarget(server, path string) (t target, err error) {
+	t.protocol, t.path = protocolSession, path
+	if t.url, err = sessionURL(server); err == nil && path != "" {
 		err = session.CheckPath(path)
 	}
 	return t, err
@@ -124,6 +123,7 @@ func sessionURL(server string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	u.RawQuery, u.Fragment = "", ""
 	switch u.Scheme {
 	case "http", "ws":
 		u.Scheme = "ws"

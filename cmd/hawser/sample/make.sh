@@ -48,7 +48,9 @@ scale=out_color_matrix=bt709:out_range=tv,format=yuv420p" -frames:v 240 \
 # sound that goes on; packet 375 would decode to the samples before second 8 (an AAC packet completes the one before it).
 # The cut file has no timestamps of its own, so the first packet kept is at 0.
 ffmpeg -v error -y -i "$tmp/sound.aac" -c copy -bsf:a "noise=drop='lt(n,376)+gt(n,750)'" -f adts "$tmp/loop.aac"
-ffmpeg -v error -y -i "$tmp/picture.mkv" -i "$tmp/loop.aac" -map 0:v -map 1:a -c copy \
-	-bsf:v filter_units=remove_types=6 -bsf:a aac_adtstoasc \
+# Through MP4, so that the decoder's parameters are known before the first tag and both sequence headers come first.
+ffmpeg -v error -y -i "$tmp/loop.aac" -c copy -bsf:a aac_adtstoasc -fflags +bitexact -f mp4 "$tmp/loop.mp4"
+ffmpeg -v error -y -i "$tmp/picture.mkv" -i "$tmp/loop.mp4" -map 0:v -map 1:a -c copy \
+	-bsf:v filter_units=remove_types=6 \
 	-map_metadata -1 -fflags +bitexact -flvflags no_sequence_end -f flv sample.flv
 ls -l sample.flv
