@@ -15,7 +15,7 @@ type watched struct {
 	Reason                   struct{ Word string }
 	Data                     json.RawMessage
 	Fields                   json.RawMessage
-	Media                    *struct{ Frames, Keyframes int }
+	Media                    *struct{ Frames, Messages int } // of a session, of RTMP
 }
 
 // lines waits for the program's end and reads what it printed.
@@ -100,15 +100,14 @@ func TestPublishAndWatchMedia(t *testing.T) {
 	for name, w := range over {
 		t.Run(name, func(t *testing.T) {
 			w.t = t
-			frames, keyframes := 0, 0
+			n := 0
 			for _, line := range w.lines() {
 				if line.Media != nil {
-					frames += line.Media.Frames
-					keyframes += line.Media.Keyframes
+					n += line.Media.Frames + line.Media.Messages
 				}
 			}
-			if frames < 60 || keyframes < 1 {
-				t.Errorf("watched %d frames, %d of them keyframes", frames, keyframes)
+			if n < 100 { // a second is 77
+				t.Errorf("watched %d frames in at least two seconds", n)
 			}
 		})
 	}

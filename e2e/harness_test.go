@@ -151,8 +151,12 @@ func startCmd(t *testing.T, cmd *exec.Cmd) *program {
 
 // kill ends the program and what it started, at once, and waits for that.
 func (p *program) kill() {
-	syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
-	<-p.done
+	select {
+	case <-p.done: // its number may be another's by now
+	default:
+		syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+		<-p.done
+	}
 }
 
 // wait waits until the program has ended well, and returns what it printed.

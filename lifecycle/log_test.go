@@ -190,6 +190,7 @@ func TestSlowObserver(t *testing.T) {
 	l := NewLog(ring.Limits{Count: 8})
 	add(l, 8)
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	next, missed := uint64(0), uint64(0)
 	for e := range l.Events(ctx, 0) {
 		if e.Kind == KindMissed {

@@ -136,8 +136,10 @@ func (w *Writer) wrote(s *scratch) bool {
 	}
 	own = slices.Delete(own, 0, out)
 	own[0].b = own[0].b[n:]
+	for i := range own {
+		own[i].move()
+	}
 	w.rest = own
-	w.moveRest()
 	return false
 }
 
@@ -175,11 +177,7 @@ func (w *Writer) flushBlocking() {
 	piece := pieces.Get().(*[]byte)
 	defer pieces.Put(piece)
 	for w.gather(s, true) {
-		w.moveRest()
-		b := (*piece)[:0]
-		for _, next := range s.bufs {
-			b = append(b, next[:min(len(next), pieceBytes-len(b))]...)
-		}
+		b := w.join((*piece)[:0], s.bufs)
 		if len(b) > 0 {
 			if !w.await() {
 				s.release()
@@ -200,6 +198,27 @@ func (w *Writer) flushBlocking() {
 			return
 		}
 	}
+}
+
+// join appends to b as much of bufs as fits, and gives the callers of Write their bytes back.
+func (w *Writer) join(b []byte, bufs [][]byte) []byte {
+	whole := 0
+	for _, next := range bufs {
+		n := min(len(next), pieceBytes-len(b))
+		b = append(b, next[:n]...)
+		if n < len(next) {
+			break
+		}
+		whole++
+	}
+	for i := range w.rest {
+		if i < whole {
+			w.rest[i].let()
+		} else {
+			w.rest[i].move()
+		}
+	}
+	return b
 }
 
 // await sets the deadline of a write that may wait. It returns false if the writer has ended.
@@ -224,13 +243,6 @@ func (w *Writer) waited() {
 	w.waiting = false
 	if w.opts.Timeout > 0 || w.err != nil {
 		w.conn.SetWriteDeadline(time.Time{})
-	}
-}
-
-// moveRest gives the callers of Write their bytes back.
-func (w *Writer) moveRest() {
-	for i := range w.rest {
-		w.rest[i].move()
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 // and needs no closing. All methods may run at once.
 type Pool struct {
 	workers int
+	worker  func() // work; kept, so that starting it allocates nothing
 
 	mu         sync.Mutex
 	head, tail *Writer
@@ -22,7 +23,9 @@ func NewPool(workers int) *Pool {
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	return &Pool{workers: workers}
+	p := &Pool{workers: workers}
+	p.worker = p.work
+	return p
 }
 
 // push queues a writer whose busy flag the caller has just set.
@@ -40,7 +43,7 @@ func (p *Pool) push(w *Writer) {
 	}
 	p.mu.Unlock()
 	if start {
-		go p.work()
+		go p.worker()
 	}
 }
 

@@ -65,15 +65,23 @@ type entry struct {
 	wait  *ticket
 	size  int  // what it counts in Writer.queued
 	last  bool // of its Write
-	moved bool // b is the writer's own copy
+	moved bool // b is the writer's own copy, or is not read any more
 }
 
 // move makes b the writer's own, so that the caller of Write gets its bytes back.
 func (e *entry) move() {
+	if e.wait != nil && !e.moved {
+		e.b = bytes.Clone(e.b)
+		e.let()
+	}
+}
+
+// let tells the caller of Write that its bytes are not read any more.
+func (e *entry) let() {
 	if e.wait == nil || e.moved {
 		return
 	}
-	e.b, e.moved = bytes.Clone(e.b), true
+	e.moved = true
 	if e.last {
 		e.wait.moved <- struct{}{}
 	}
@@ -82,10 +90,22 @@ func (e *entry) move() {
 // ticket is one Write that waits for its last buffer.
 type ticket struct {
 	done  chan error    // the result
-	moved chan struct{} // the writer has a copy: the caller's bytes are its own again
+	moved chan struct{} // the caller's bytes are its own again
+	own   bool          // not shared through the pool
+}
+
+// newTicket borrows a ticket; that of a connection which is no plain socket is new, so that tests can give it a time of its own (testing/synctest).
+func (w *Writer) newTicket() *ticket {
+	if w.raw != nil {
+		return ticketPool.Get().(*ticket)
+	}
+	return &ticket{done: make(chan error, 1), moved: make(chan struct{}, 1), own: true}
 }
 
 func (t *ticket) free() {
+	if t.own {
+		return
+	}
 	select {
 	case <-t.moved:
 	default:
@@ -211,7 +231,7 @@ func (w *Writer) Write(ctx context.Context, bufs ...[]byte) error {
 	if err := ctx.Err(); err != nil || len(bufs) == 0 {
 		return err
 	}
-	t := ticketPool.Get().(*ticket)
+	t := w.newTicket()
 	w.mu.Lock()
 	if w.err != nil {
 		defer w.mu.Unlock()

@@ -37,14 +37,20 @@ func flvBodies(name string, first []byte, wrap func(dst []byte, typ byte, at tim
 		if skipped == 0 {
 			b = append(b, first...)
 		}
-		when := state.Time
-		if item, ok := s.Frames().At(at); ok && !item.Value.Changed {
-			when = item.Value.Frame.DTS
-		}
-		return appendHeaders(b, when, state, wrap)
+		return appendHeaders(b, timeAt(s, at, state), state, wrap)
 	}
-	newPacker := func(*stream.Stream, *stream.State) stream.Packer { return &flvPacker{wrap: wrap} }
+	newPacker := func(_ *stream.Stream, state *stream.State) stream.Packer {
+		return &flvPacker{wrap: wrap, tracks: state.Tracks}
+	}
 	return stream.Format{Name: name, New: newPacker, Prelude: prelude}
+}
+
+// timeAt is the media time of the frame at a place, or when state began.
+func timeAt(s *stream.Stream, at uint64, state *stream.State) time.Duration {
+	if item, ok := s.Frames().At(at); ok && !item.Value.Changed {
+		return item.Value.Frame.DTS
+	}
+	return state.Time
 }
 
 // appendHeaders appends the metadata and the codec parameters of all tracks.
@@ -96,7 +102,9 @@ func (p *flvPacker) Pack(item ring.Item[stream.Item]) stream.Packet {
 }
 
 // sameTracks says that nothing has changed: states share the list until something does.
-func sameTracks(a, b []media.Track) bool { return len(a) == len(b) && &a[0] == &b[0] }
+func sameTracks(a, b []media.Track) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
 
 // millis is a timestamp as RTMP and FLV count it.
 func millis(d time.Duration) uint32 { return uint32(d.Milliseconds()) }
@@ -113,7 +121,7 @@ func sessionFormat() stream.Format {
 		Prelude: func(s *stream.Stream, at uint64, state *stream.State, skipped uint64) []byte {
 			p := &sessionPacker{stream: s}
 			p.use(state)
-			return p.appendState(nil, at, state, skipped)
+			return p.appendState(nil, at, timeAt(s, at, state), state, skipped)
 		},
 	}
 }
@@ -150,10 +158,10 @@ func (p *sessionPacker) use(state *stream.State) {
 func (p *sessionPacker) Pack(item ring.Item[stream.Item]) stream.Packet {
 	it := &item.Value
 	if it.Changed {
-		if len(it.State.Tracks) > 0 && !(len(p.tracks) > 0 && sameTracks(p.tracks, it.State.Tracks)) {
+		if len(it.State.Tracks) > 0 && !sameTracks(p.tracks, it.State.Tracks) {
 			p.use(it.State)
 		}
-		return stream.Packet{Data: p.appendState(nil, item.Seq, it.State, 0)}
+		return stream.Packet{Data: p.appendState(nil, item.Seq, it.State.Time, it.State, 0)}
 	}
 	f := it.Frame
 	if p.muxer == nil || !p.carries(f.Track) {
@@ -183,9 +191,9 @@ func (p *sessionPacker) carries(track int) bool {
 	return false
 }
 
-// appendState appends the media message for a state, and the init segment.
-func (p *sessionPacker) appendState(dst []byte, at uint64, state *stream.State, skipped uint64) []byte {
-	m := session.Message{Type: session.TypeMedia, Path: p.stream.Path(), Epoch: p.stream.Epoch(), Offset: at, Time: state.Time, HasTime: true,
+// appendState appends the media message for a state that holds at a place and media time, and the init segment.
+func (p *sessionPacker) appendState(dst []byte, at uint64, when time.Duration, state *stream.State, skipped uint64) []byte {
+	m := session.Message{Type: session.TypeMedia, Path: p.stream.Path(), Epoch: p.stream.Epoch(), Offset: at, Time: when, HasTime: true,
 		Status: mediaStatus(state.Status), Reason: state.Reason}
 	m.Skipped = skipped
 	if state.Status == stream.Live && len(state.Tracks) > 0 && p.muxer == nil {

@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/json"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -57,21 +58,29 @@ type liveList struct {
 
 	mu    sync.Mutex
 	shown map[string]string // what was last published of each path
-	bytes map[string]uint64 // received at the last look
-	last  time.Time
+	rates map[string]rate
+	last  time.Time // of the last look at the rates
+}
+
+// rate is how fast a stream comes in.
+type rate struct {
+	bytes uint64 // received at the last look
+	kbps  int
 }
 
 func newLiveList(s *Server) *liveList {
-	return &liveList{server: s, shown: make(map[string]string), bytes: make(map[string]uint64), last: time.Now()}
+	return &liveList{server: s, shown: make(map[string]string), rates: make(map[string]rate), last: time.Now()}
 }
 
 // refresh publishes what has changed since it was last called.
 func (l *liveList) refresh() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := time.Now()
-	past := now.Sub(l.last).Seconds()
-	rates := past > 0.5 // shorter looks change no rate
+	past := time.Since(l.last)
+	look := past > liveInterval/2 // a shorter time says little of a rate
+	if look {
+		l.last = l.last.Add(past)
+	}
 	var fields []subject.Field
 	seen := make(map[string]bool)
 	for _, info := range l.server.streams.List() {
@@ -80,13 +89,15 @@ func (l *liveList) refresh() {
 		}
 		seen[info.Path] = true
 		e := entryOf(info)
-		before, known := l.bytes[info.Path]
-		if known && past > 0 {
-			e.Kbps = int(float64(info.Bytes-before) * 8 / 1000 / past)
+		r, known := l.rates[info.Path]
+		if known && look {
+			r.kbps = int(float64(info.Bytes-r.bytes) * 8 / 1000 / past.Seconds())
 		}
-		if rates || !known {
-			l.bytes[info.Path] = info.Bytes
+		if !known || look {
+			r.bytes = info.Bytes
+			l.rates[info.Path] = r
 		}
+		e.Kbps = r.kbps
 		text, err := json.Marshal(e)
 		if err == nil && l.shown[info.Path] != string(text) {
 			l.shown[info.Path] = string(text)
@@ -96,15 +107,31 @@ func (l *liveList) refresh() {
 	for path := range l.shown {
 		if !seen[path] {
 			delete(l.shown, path)
-			delete(l.bytes, path)
+			delete(l.rates, path)
 			fields = append(fields, subject.Field{Name: path})
 		}
 	}
-	if rates {
-		l.last = now
+	l.publish(fields)
+}
+
+// publish hands out what has changed. A stream for which the record has no room is tried again at the next look.
+func (l *liveList) publish(fields []subject.Field) {
+	if len(fields) == 0 {
+		return
 	}
-	if len(fields) > 0 {
-		l.server.subjects.Publish(LivePath, subject.Record, subject.Update{Fields: fields})
+	publish := func(fields []subject.Field) error {
+		_, _, err := l.server.subjects.Publish(LivePath, subject.Record, subject.Update{Fields: fields})
+		return err
+	}
+	if publish(fields) == nil {
+		return
+	}
+	slices.SortFunc(fields, func(a, b subject.Field) int { return len(a.Value) - len(b.Value) }) // what is gone makes room
+	for i := range fields {
+		if err := publish(fields[i : i+1]); err != nil {
+			delete(l.shown, fields[i].Name)
+			l.server.opts.Logger.Debug("a stream is not in the list", "path", fields[i].Name, "reason", err)
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"hawser/lifecycle"
 	"hawser/netio"
 	"hawser/session"
+	"hawser/stream"
 	"hawser/subject"
 	"hawser/websocket"
 )
@@ -140,16 +141,21 @@ func (c *sessionConn) disconnected(ev websocket.Event) lifecycle.Reason {
 
 // end closes the session with a reason. Only the first call counts.
 func (c *sessionConn) end(why lifecycle.Reason) {
-	c.mu.Lock()
-	first := !c.ended
-	if first {
-		c.ended, c.reason = true, why
-	}
-	c.mu.Unlock()
-	if first {
+	if c.setEnd(why) {
 		c.send(&session.Message{Type: session.TypeBye, Reason: why})
 		c.ws.Close(why.Code, why.Word)
 	}
+}
+
+// setEnd notes why the session ends; false if it has ended before.
+func (c *sessionConn) setEnd(why lifecycle.Reason) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return false
+	}
+	c.ended, c.reason = true, why
+	return true
 }
 
 func (c *sessionConn) over() bool {
@@ -161,9 +167,11 @@ func (c *sessionConn) over() bool {
 // send queues a message for this client alone.
 func (c *sessionConn) send(m *session.Message) { c.queue(textFrame(m)) }
 
+// queue queues a frame. A client that does not take its answers is cut: it would not take a goodbye either.
 func (c *sessionConn) queue(frame []byte) {
 	if errors.Is(c.ws.Queue(frame), netio.ErrSlow) {
-		c.end(lifecycle.ReasonSlow)
+		c.setEnd(lifecycle.ReasonSlow.With("took no answers"))
+		c.ws.CloseNow()
 	}
 }
 
@@ -290,7 +298,7 @@ func (c *sessionConn) publish(r session.Publish) {
 }
 
 func (c *sessionConn) play(r session.Play) {
-	viewer, err := c.server.streams.View(r.Path, c.server.formats.session, c.life.ID())
+	viewer, err := c.view(r)
 	if err != nil {
 		c.machine.Stopped(r.Path)
 		c.send(&session.Message{Type: session.TypeMedia, Path: r.Path, Status: session.StatusGone, Reason: lifecycle.ReasonOf(err)})
@@ -300,6 +308,14 @@ func (c *sessionConn) play(r session.Play) {
 	c.plays[r.Path] = f
 	c.life.Event(lifecycle.Event{Kind: "play", Path: r.Path})
 	f.Wake()
+}
+
+func (c *sessionConn) view(r session.Play) (*stream.Viewer, error) {
+	format := c.server.formats.session
+	if r.From == session.FromOffset {
+		return c.server.streams.ViewFrom(r.Path, format, c.life.ID(), r.Epoch, r.Offset)
+	}
+	return c.server.streams.View(r.Path, format, c.life.ID())
 }
 
 // slow logs that the client lost updates of a path.

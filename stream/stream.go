@@ -160,6 +160,19 @@ func (s *Stream) Start() (at uint64, state *State, ok bool) {
 	return head, s.state, false
 }
 
+// stateAt returns what holds at a place, or nil if that is not kept, or not yet made.
+func (s *Stream) stateAt(seq uint64) *State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if item, held := s.frames.At(seq); held {
+		return item.Value.State
+	}
+	if _, head := s.frames.Bounds(); seq == head {
+		return s.state
+	}
+	return nil
+}
+
 // appendLocked adds an item to the ring.
 func (s *Stream) appendLocked(item Item, now time.Time) {
 	item.State = s.state

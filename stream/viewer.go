@@ -13,6 +13,9 @@ import (
 // viewerBatch is how many packets a viewer takes under one lock of the ring.
 const viewerBatch = 32
 
+// viewerBatches are the borrowed places that viewers read into, so that a viewer holds none.
+var viewerBatches = sync.Pool{New: func() any { return new([viewerBatch]ring.Item[Packet]) }}
+
 // Packet is a ring item in the bytes of one wire format. Data may be empty: not every format has something to say about every item.
 type Packet struct {
 	Data []byte
@@ -47,7 +50,8 @@ type Viewer struct {
 	output *ring.Output[Packet]
 	cursor *ring.Cursor[Packet]
 	by     string
-	batch  [viewerBatch]ring.Item[Packet]
+	resume bool   // it is to begin at from, if that can be, and may lag until it has caught up
+	from   uint64 // the next frame wanted
 
 	begun   bool
 	needKey bool   // packets are left out until one with Key
@@ -63,20 +67,48 @@ func (h *Hub) View(path string, f Format, by string) (*Viewer, error) {
 	if err != nil {
 		return nil, err
 	}
-	at, state, ok := s.Start()
-	out := s.outputs.Open(f.Name, s.frames, at, h.opts.Limits, func() func(ring.Item[Item]) (Packet, int) {
-		packer := f.New(s, state)
+	return s.view(&Viewer{stream: s, format: f, by: by}), nil
+}
+
+// ViewFrom is View for a viewer that comes back: it begins at the frame with the given offset if the stream is still that of the epoch and has the frame, and its bytes
+// in this format, at hand; else as View does.
+func (h *Hub) ViewFrom(path string, f Format, by string, epoch, offset uint64) (*Viewer, error) {
+	s, err := h.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return s.view(&Viewer{stream: s, format: f, by: by, resume: epoch == s.Epoch(), from: offset}), nil
+}
+
+// view opens the viewer's output. It begins at the first Fill, which looks again where.
+func (s *Stream) view(v *Viewer) *Viewer {
+	at, state := v.place()
+	v.output = s.outputs.Open(v.format.Name, s.frames, at, s.hub.opts.Limits, func() func(ring.Item[Item]) (Packet, int) {
+		packer := v.format.New(s, state)
 		return func(item ring.Item[Item]) (Packet, int) {
 			p := packer.Pack(item)
 			p.start, p.changed = item.Value.Start, item.Value.Changed
 			return p, max(len(p.Data), item.Size) // so that nothing is kept here of which the frame is gone
 		}
 	})
-	v := &Viewer{stream: s, format: f, output: out, cursor: out.Ring.Cursor(at), by: by, needKey: !ok}
+	v.cursor = v.output.Ring.Cursor(at)
 	s.mu.Lock()
 	s.viewers++
 	s.mu.Unlock()
-	return v, nil
+	return v
+}
+
+// place is where the viewer begins, and what holds there.
+func (v *Viewer) place() (at uint64, state *State) {
+	if v.resume {
+		if state := v.stream.stateAt(v.from); state != nil {
+			v.needKey = false
+			return v.from, state
+		}
+	}
+	at, state, ok := v.stream.Start()
+	v.needKey, v.resume = !ok, false
+	return at, state
 }
 
 // Stream returns the stream that is viewed.
@@ -92,28 +124,41 @@ func (v *Viewer) Arm(w ring.Waker) bool { return v.begun && (v.ended || v.cursor
 func (v *Viewer) Fill(dst [][]byte, max int) (out [][]byte, size int) {
 	if !v.begun {
 		v.begun = true
-		at, state, ok := v.stream.Start()
+		if tail, _ := v.output.Ring.Bounds(); v.from < tail {
+			v.resume = false
+		}
+		at, state := v.place()
 		v.cursor.Seek(at)
-		v.needKey = !ok
 		dst, size = v.prelude(dst, at, state, 0)
 	}
+	batch := viewerBatches.Get().(*[viewerBatch]ring.Item[Packet])
+	defer viewerBatches.Put(batch)
 	for size < max && !v.ended {
 		from := v.cursor.Seq()
-		n, missed, err := v.cursor.Read(v.batch[:min(viewerBatch, 1+(max-size)/512)])
-		if missed > 0 {
+		n, missed, err := v.cursor.Read(batch[:min(viewerBatch, 1+(max-size)/512)])
+		switch {
+		case missed > 0:
 			v.fallBehind(from, from+missed)
-			continue
-		}
-		if n == 0 {
-			v.ended = err != nil
+		case n == 0:
+			v.ended, v.resume = err != nil, false
 			return dst, size
+		case v.tooLate(batch[0].Time) && v.skip(batch[0].Seq):
+		default:
+			dst, size = v.handAll(dst, size, max, batch[:n])
 		}
-		if v.tooLate(v.batch[0].Time) && v.skip(v.batch[0].Seq) {
-			continue
+		clear(batch[:n])
+	}
+	return dst, size
+}
+
+// handAll appends packets until max bytes are reached and goes back to the others: what a slow receiver holds of the ring is bounded.
+func (v *Viewer) handAll(dst [][]byte, size, max int, items []ring.Item[Packet]) ([][]byte, int) {
+	for _, item := range items {
+		if size >= max {
+			v.cursor.Seek(item.Seq)
+			break
 		}
-		for _, item := range v.batch[:n] {
-			dst, size = v.hand(dst, size, item)
-		}
+		dst, size = v.hand(dst, size, item)
 	}
 	return dst, size
 }
@@ -125,13 +170,14 @@ func (v *Viewer) hand(dst [][]byte, size int, item ring.Item[Packet]) ([][]byte,
 		return dst, size
 	}
 	if v.needKey && p.start {
-		v.needKey = false
-		if frame, held := v.stream.frames.At(item.Seq); held && v.skipped > 0 {
+		frame, held := v.stream.frames.At(item.Seq)
+		v.needKey = v.skipped > 0 && !held // it cannot be said what holds here
+		if v.skipped > 0 && held {
 			var n int
 			dst, n = v.prelude(dst, item.Seq, frame.Value.State, v.skipped)
 			size += n
+			v.skipped = 0
 		}
-		v.skipped = 0
 	}
 	switch {
 	case v.needKey && !p.changed:
@@ -159,7 +205,7 @@ func (v *Viewer) prelude(dst [][]byte, at uint64, state *State, skipped uint64) 
 
 // tooLate says that a packet appended at t is further behind than a viewer may be.
 func (v *Viewer) tooLate(t time.Time) bool {
-	return !v.needKey && v.stream.hub.opts.Now().Sub(t) > v.stream.hub.opts.MaxLag
+	return !v.needKey && !v.resume && v.stream.hub.opts.Now().Sub(t) > v.stream.hub.opts.MaxLag
 }
 
 // skip goes on at the last keyframe if that is ahead of the place from; the packets between are left out.

@@ -170,15 +170,14 @@ func (c *Conn) conclude(err error) {
 	if unresponsive {
 		c.event(Event{Kind: Unresponsive})
 	}
-	c.disconnected()
+	c.event(c.disconnected())
 }
 
-// disconnected yields the last event.
-func (c *Conn) disconnected() {
+// disconnected is the last event.
+func (c *Conn) disconnected() Event {
 	c.mu.Lock()
-	e, graceful := c.err, c.graceful
-	c.mu.Unlock()
-	c.event(Event{Kind: Disconnected, Err: e, Code: e.Code, Reason: e.Reason, Graceful: graceful})
+	defer c.mu.Unlock()
+	return Event{Kind: Disconnected, Conn: c, Err: c.err, Code: c.err.Code, Reason: c.err.Reason, Graceful: c.graceful}
 }
 
 // violated answers a broken rule with a close frame, unless one is sent already, and gives the peer time to read it.

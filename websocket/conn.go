@@ -84,7 +84,7 @@ type Conn struct {
 	gather gather
 
 	reading  atomic.Bool   // somebody reads
-	waiting  atomic.Bool   // who reads waits for the network
+	turns    atomic.Uint32 // counts how often who reads began or ended to wait for the network: odd while it waits
 	progress atomic.Uint32 // counts the reads that ended within a frame
 	pong     atomic.Bool   // a pong has come since the last keepalive ping
 
@@ -100,6 +100,7 @@ type Conn struct {
 	gathering bool             // more messages came together with the one being handled
 	watched   <-chan struct{}  // the Done of the context whose end interrupts the reader
 	unwatch   func() bool
+	poller    *time.Timer
 
 	wakeMu sync.Mutex // guards the read deadline
 	polled bool       // why it is set: Poll; else a context

@@ -5,9 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -121,110 +119,6 @@ func TestOneReader(t *testing.T) {
 	}
 }
 
-// What answers messages that came together goes out in one write, and in order.
-func TestGather(t *testing.T) {
-	const n = 16
-	var in, want []byte
-	for i := range n {
-		in = append(in, text(fmt.Sprint(i)).bytes(true)...)
-		want = append(want, text(fmt.Sprint(i)).bytes(false)...)
-	}
-	answer := map[string]func(c *Conn, b []byte) error{
-		"Write": func(c *Conn, b []byte) error { return c.Write(context.Background(), TextMessage, b) },
-		"Queue": func(c *Conn, b []byte) error { return c.Queue(AppendFrame(nil, true, OpText, b)) },
-		"both": func(c *Conn, b []byte) error {
-			if len(b) == 1 {
-				return c.Queue(AppendFrame(nil, true, OpText, b))
-			}
-			return c.WritePrepared(context.Background(), Prepare(TextMessage, b))
-		},
-	}
-	for name, send := range answer {
-		for _, loop := range []bool{true, false} {
-			c, peer := connect(t, true, nil)
-			peer.Write(in) // arrives at once on the loopback
-			if loop {
-				i := 0
-				for ev := range c.Events(testContext(t)) {
-					send(c, ev.Data)
-					if i++; i == n {
-						break
-					}
-				}
-			} else {
-				for range n {
-					_, b, _ := c.Read(testContext(t))
-					send(c, b)
-				}
-			}
-			got := make([]byte, len(want))
-			if _, err := io.ReadFull(peer, got); err != nil || !bytes.Equal(got, want) {
-				t.Errorf("%s, loop %v: got %q, %v", name, loop, got, err)
-			}
-			if _, writes := c.Stats(); writes > 2 { // Flush counts
-				t.Errorf("%s, loop %v: %d writes", name, loop, writes)
-			}
-		}
-	}
-}
-
-// Gathering does not hold an answer back while its handler goes on working.
-func TestGatherExpires(t *testing.T) {
-	c, peer := connect(t, true, nil)
-	peer.Write(frames(true, text("a"), text("b")))
-	for ev := range c.Events(testContext(t)) {
-		c.Write(testContext(t), TextMessage, ev.Data)
-		got := make([]byte, 3)
-		if _, err := io.ReadFull(peer, got); err != nil || string(got[2:]) != string(ev.Data) {
-			t.Fatalf("got %q, %v", got, err)
-		}
-		if string(ev.Data) == "b" {
-			break
-		}
-	}
-}
-
-// Large answers and small ones keep their order while they are gathered.
-func TestGatherOrder(t *testing.T) {
-	const n = 300
-	c, peer := connect(t, true, &AcceptOptions{QueueLimit: 40 << 10})
-	var in []frame
-	for i := range n {
-		in = append(in, text(fmt.Sprint(i)))
-	}
-	sizes := []int{0, 1, 100, 3000, gatherFrame - 10, gatherFrame + 10, gatherLimit, 100_000}
-	go func() {
-		peer.Write(frames(true, in...))
-	}()
-	go func() {
-		i := 0
-		for ev := range c.Events(testContext(t)) {
-			b := append(bytes.Clone(ev.Data), bytes.Repeat([]byte("x"), sizes[rand.IntN(len(sizes))])...)
-			if err := c.Write(testContext(t), TextMessage, b); err != nil {
-				t.Error(err)
-			}
-			if i++; i == n {
-				break
-			}
-		}
-	}()
-	var got int
-	p := parser{emit: func(_, _ byte, b []byte, _ bool) error {
-		if strings.TrimRight(string(b), "x") != fmt.Sprint(got) {
-			t.Fatalf("message %d is %.20q", got, b)
-		}
-		got++
-		return nil
-	}}
-	buf := make([]byte, 10_000)
-	for got < n {
-		k, err := peer.Read(buf)
-		if _, perr := p.feed(buf[:k]); err != nil || perr != nil {
-			t.Fatalf("after %d messages: %v, %v", got, err, perr)
-		}
-	}
-}
-
 // Everything at once from many goroutines, on both ends: frames stay whole, the order of each sender holds, and the end is clean.
 func TestManyGoroutines(t *testing.T) {
 	const senders, messages = 8, 200
@@ -285,46 +179,6 @@ func TestManyGoroutines(t *testing.T) {
 	wg.Wait()
 	if client.Err() == nil || server.Err() == nil {
 		t.Errorf("client %v, server %v", client.Err(), server.Err())
-	}
-}
-
-// Close from many goroutines while others send: each call returns, one close frame goes out, and nothing behind it.
-func TestCloseWhileSending(t *testing.T) {
-	for range 5 {
-		c, peer := connect(t, true, nil)
-		answer := make(chan []byte, 1)
-		go func() { answer <- peer.exchange(nil, false) }()
-		go func() {
-			for range c.Events(testContext(t)) {
-			}
-		}()
-		c.SetSource(&fountain{frame: text("from the source").bytes(false)})
-		var wg sync.WaitGroup
-		for i := range 8 {
-			wg.Go(func() {
-				for j := 0; ; j++ {
-					c.Wake()
-					if c.Ping(testContext(t), nil) != nil || c.Queue(text("x").bytes(false)) != nil || c.Write(testContext(t), TextMessage, make([]byte, 10_000)) != nil {
-						return
-					}
-					if i < 4 && j == 5 {
-						c.Close(4000+i, "")
-					}
-				}
-			})
-		}
-		wg.Wait()
-		go peer.Write(closing(CloseNormal, "").bytes(true))
-		b := <-answer
-		got, err := parse(false, b, len(b)+1)
-		for i, f := range got {
-			if (f.op == OpClose) != (i == len(got)-1) {
-				t.Fatalf("frame %d of %d is %v", i, len(got), f.op)
-			}
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
 	}
 }
 
@@ -400,120 +254,6 @@ func TestBlockedPeer(t *testing.T) {
 	}
 	if c.State() != StateOpen {
 		t.Errorf("state %v", c.State())
-	}
-}
-
-// What the peer said before it went away is heard although writing to it already fails.
-func TestCloseFrameBehindWriteError(t *testing.T) {
-	c, peer := connect(t, true, nil)
-	peer.Write(closing(4001, "restart").bytes(true))
-	peer.Close()
-	for c.Write(testContext(t), TextMessage, make([]byte, 1000)) == nil {
-	}
-	_, _, err := c.Read(testContext(t))
-	var e *CloseError
-	if !errors.As(err, &e) || e.Code != 4001 || e.Reason != "restart" || e.Side != Remote {
-		t.Errorf("Read returned %v", err)
-	}
-}
-
-func TestLost(t *testing.T) {
-	for _, server := range []bool{true, false} {
-		c, peer := connect(t, server, nil)
-		peer.Write(text("half").bytes(server)[:3])
-		peer.Close()
-		got := eventsOf(c, testContext(t))
-		code, _ := c.CloseReceived()
-		if got != "disconnected:failed" || code != CloseAbnormal || !lifecycle.ReasonOf(c.Err()).Is(lifecycle.ReasonLost) || !errors.Is(c.Err(), net.ErrClosed) {
-			t.Errorf("got %s; %v", got, c.Err())
-		}
-		if again := eventsOf(c, testContext(t)); again != got {
-			t.Errorf("a later loop got %s", again)
-		}
-	}
-}
-
-func TestClose(t *testing.T) {
-	for _, tt := range []struct {
-		name   string
-		code   int
-		reason string
-		want   int
-		text   string
-	}{
-		{"normal", CloseNormal, "bye", CloseNormal, "bye"},
-		{"no status", 0, "", CloseNoStatus, ""},
-		{"long", 4000, strings.Repeat("é", 100), 4000, strings.Repeat("é", 61)},
-		{"not UTF-8", 4000, "a\xff", 4000, "a\uFFFD"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			for swap := range 2 {
-				client, server := both(t, nil, nil)
-				ends := [2]*Conn{client, server}
-				a, b := ends[swap], ends[1-swap]
-				got := make(chan string, 1)
-				go func() { got <- eventsOf(b, testContext(t)) }()
-				if err := a.Close(tt.code, tt.reason); err != nil {
-					t.Errorf("Close returned %v", err)
-				}
-				word := fmt.Sprint(tt.want)
-				if tt.text != "" {
-					word += fmt.Sprintf("%q", tt.text)
-				}
-				if g, want := <-got, fmt.Sprintf("closing:%[1]s closed:%[1]s disconnected:graceful", word); g != want {
-					t.Errorf("the other end got %s, want %s", g, want)
-				}
-				var ae, be *CloseError
-				if !errors.As(a.Err(), &ae) || !errors.As(b.Err(), &be) || ae.Side != Local || be.Side != Remote || ae.Code != tt.want || be.Code != tt.want {
-					t.Errorf("ended with %v and %v", a.Err(), b.Err())
-				}
-				if code, _ := a.CloseReceived(); code != tt.want {
-					t.Errorf("received code %d", code)
-				}
-				if err := a.Close(CloseNormal, ""); err != nil {
-					t.Errorf("a second Close returned %v", err)
-				}
-			}
-		})
-	}
-	c, _ := connect(t, true, nil)
-	if err := c.Close(1005, ""); err == nil || c.State() != StateOpen {
-		t.Error("code 1005 is sent")
-	}
-}
-
-// While the peer's close is handled, sending is still possible; after ours, messages still come.
-func TestCloseInLoop(t *testing.T) {
-	client, server := both(t, nil, nil)
-	last := make(chan string, 1)
-	go func() {
-		var words []string
-		for ev := range client.Events(testContext(t)) {
-			words = append(words, eventWord(ev))
-			if ev.Kind == Text {
-				if err := client.Close(CloseGoingAway, ""); err != nil {
-					t.Error(err)
-				}
-				if err := client.Write(testContext(t), TextMessage, nil); !errors.Is(err, net.ErrClosed) {
-					t.Errorf("Write after Close returned %v", err)
-				}
-			}
-		}
-		last <- strings.Join(words, " ")
-	}()
-	server.Write(testContext(t), TextMessage, []byte("go"))
-	for ev := range server.Events(testContext(t)) {
-		if ev.Kind == Closing {
-			if err := server.Write(testContext(t), BinaryMessage, []byte("last words")); err != nil {
-				t.Errorf("Write while closing returned %v", err)
-			}
-		}
-		if ev.Kind == Closed && server.Write(testContext(t), BinaryMessage, nil) == nil {
-			t.Error("Write after closed")
-		}
-	}
-	if got, want := <-last, `text:"go" binary:"last words" closed:1001 disconnected:graceful`; got != want {
-		t.Errorf("got %s, want %s", got, want)
 	}
 }
 

@@ -196,6 +196,23 @@ var utf8Pieces = []string{"", "a", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 	"\xf5", "\xff", "\x80", "\xc3", "\xe2\x82", "\xf0\x9f\x98", "\xc3\xc3", "\xe2\x82\x41", "\xf8\x88\x80\x80\x80", "\xfe"}
 
 func TestValidUTF8(t *testing.T) {
+	for range 20_000 {
+		s := strings.Repeat("日本語", rand.IntN(9))
+		for range rand.IntN(4) {
+			s += utf8Pieces[rand.IntN(len(utf8Pieces))] + strings.Repeat("漢字", rand.IntN(9))
+		}
+		if got := validUTF8([]byte(s)); got != utf8.ValidString(s) {
+			t.Fatalf("%q: %v", s, got)
+		}
+	}
+	for lead := range 0x20 { // all that can be said in a lead byte and the two after it
+		for next := range 1 << 16 {
+			s := string([]byte{byte(0xe0 + lead), byte(next), byte(next >> 8), 0x80, 'x', 'x', 'x', 'x', 'x'})
+			if got := validUTF8([]byte(s)); got != utf8.ValidString(s) {
+				t.Fatalf("%q: %v", s, got)
+			}
+		}
+	}
 	for _, a := range utf8Pieces {
 		for _, b := range utf8Pieces {
 			for pad := range 9 {

@@ -117,7 +117,7 @@ func (g *gather) addLocked(frames ...[]byte) {
 	if g.out == nil {
 		g.out = gatherBuffers.Get().(*gatherBuffer)
 		if g.timer == nil {
-			g.timer = time.AfterFunc(g.c.set.gather, g.push) // the handling of a batch takes its time
+			g.timer = time.AfterFunc(g.c.set.gather, g.expire)
 		} else {
 			g.timer.Reset(g.c.set.gather)
 		}
@@ -143,11 +143,16 @@ func (g *gather) pushLocked() error {
 	return nil
 }
 
-// push writes what is gathered without waiting; what the queue does not take is tried again. Nothing is gathered any more.
+// push writes what is gathered without waiting. Nothing is gathered any more.
 func (g *gather) push() {
+	g.stop()
+	g.expire()
+}
+
+// expire writes what has been gathered for long enough, because the handling of a batch takes its time. What the queue does not take is tried again.
+func (g *gather) expire() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.on = false
 	if errors.Is(g.pushLocked(), netio.ErrSlow) {
 		g.timer.Reset(g.c.set.gather)
 	}

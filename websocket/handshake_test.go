@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -277,11 +278,13 @@ func readAll(t testing.TB, c *Conn, n int) string {
 }
 
 func TestTLS(t *testing.T) {
-	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c, err := Accept(w, r, nil); err == nil {
 			go echo(c)
 		}
 	}))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
 	defer s.Close()
 	config := s.Client().Transport.(*http.Transport).TLSClientConfig
 	c, err := Dial(testContext(t), "wss"+strings.TrimPrefix(s.URL, "https"), &DialOptions{TLS: config})

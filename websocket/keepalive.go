@@ -7,6 +7,9 @@ import (
 	"time"
 )
 
+// lookAgain is how long a reader must have waited in vain before a pong that is late counts as missing.
+const lookAgain = 20 * time.Millisecond
+
 // keeper sends pings at an interval and ends the connection when no pong comes. It holds no goroutine.
 type keeper struct {
 	c     *Conn
@@ -16,6 +19,8 @@ type keeper struct {
 	nextPing time.Time
 	pongBy   time.Time // zero: none is awaited
 	progress uint32    // of the connection, when last looked at
+	turns    uint32    // likewise
+	looks    int       // how often the pong was late while the reader waited
 }
 
 func newKeeper(c *Conn) *keeper {
@@ -62,18 +67,19 @@ func (k *keeper) tick() {
 
 // answered says whether the pong came, or may still come: not while this side does not read, and not while the peer is busy sending one long frame, behind which the pong waits.
 func (k *keeper) answered(now time.Time) bool {
-	if k.c.pong.Load() {
-		k.pongBy = time.Time{}
-		return true
-	}
-	if now.Before(k.pongBy) {
-		return true
-	}
-	progress := k.c.progress.Load()
-	if k.c.waiting.Load() && progress == k.progress {
+	progress, turns := k.c.progress.Load(), k.c.turns.Load()
+	switch {
+	case k.c.pong.Load():
+		k.pongBy, k.looks = time.Time{}, 0
+	case now.Before(k.pongBy):
+	case turns%2 == 0 || progress != k.progress:
+		k.progress, k.pongBy, k.looks = progress, now.Add(k.c.set.pongTimeout), 0
+	case k.looks > 0 && turns == k.turns, time.Duration(k.looks)*lookAgain > k.c.set.pongTimeout:
 		return false
+	default: // the reader may just have come back, and find the pong
+		k.turns, k.pongBy = turns, now.Add(lookAgain)
+		k.looks++
 	}
-	k.progress, k.pongBy = progress, now.Add(k.c.set.pongTimeout)
 	return true
 }
 

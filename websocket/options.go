@@ -58,7 +58,7 @@ type AcceptOptions struct {
 	// QueueLimit bounds what Queue holds, in bytes; 0 means netio.DefaultQueueLimit.
 	QueueLimit int
 	// Gather bounds how long what is sent while messages that came together are handled waits, to go out in one write when the last of them is handled; 0 means DefaultGather, negative
-	// that nothing waits.
+	// that nothing waits. Messages that came together are those of one read from the network; with Read, the next call of Read says that one of them is handled.
 	Gather time.Duration
 	// Pool flushes the connection; nil means netio's own.
 	Pool *netio.Pool

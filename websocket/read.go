@@ -57,53 +57,72 @@ func (c *Conn) Read(ctx context.Context) (MessageType, []byte, error) {
 // reading but not the connection: call Events or Read again, or Close. What an event holds is valid until the loop goes on. Events panics if somebody else is reading.
 func (c *Conn) Events(ctx context.Context) iter.Seq[Event] {
 	return func(yield func(Event) bool) {
-		err := c.startReading(ctx)
-		var closed *CloseError
-		switch {
-		case errors.As(err, &closed):
-			c.yield, c.stopped = yield, false
-			c.disconnected()
-			return
-		case err != nil:
-			if errors.Is(err, ErrReading) {
-				panic(err)
-			}
+		if !c.startEvents(ctx, yield) {
 			return
 		}
-		defer c.reading.Store(false)
-		defer c.ignore()
-		c.yield, c.stopped, c.wantMsg = yield, false, false
-		if c.set.poll > 0 {
-			t := time.AfterFunc(c.set.poll, c.poll)
-			defer t.Stop()
-			c.loop(ctx, t)
-			return
-		}
-		c.loop(ctx, nil)
+		defer c.endEvents()
+		c.loop(ctx)
 	}
 }
 
-// loop is Events.
-func (c *Conn) loop(ctx context.Context, poll *time.Timer) {
+// startEvents makes the caller the one who reads, or yields the end if that has come already.
+func (c *Conn) startEvents(ctx context.Context, yield func(Event) bool) bool {
+	err := c.startReading(ctx)
+	if err == nil {
+		c.yield, c.stopped, c.wantMsg = yield, false, false
+		if c.set.poll > 0 {
+			c.poller = time.AfterFunc(c.set.poll, c.poll)
+		}
+		return true
+	}
+	var closed *CloseError
+	switch {
+	case errors.Is(err, ErrReading):
+		panic(err)
+	case errors.As(err, &closed):
+		yield(c.disconnected())
+	}
+	return false
+}
+
+func (c *Conn) endEvents() {
+	if c.poller != nil {
+		c.poller.Stop()
+	}
+	c.yield = nil
+	c.ignore()
+	c.reading.Store(false)
+}
+
+// loop is Events. Its frame stands on the stack of every idle connection's goroutine, so what it rarely does is elsewhere.
+func (c *Conn) loop(ctx context.Context) {
 	for {
 		err := c.round(ctx)
-		switch {
-		case err == nil:
-		case err == errPoll:
-			poll.Reset(c.set.poll)
-			if !c.event(Event{Kind: Poll}) {
-				err = errStop
-			}
+		if err == errPoll {
+			err = c.givePoll()
 		}
-		switch {
-		case err == nil, err == errPoll:
-			continue
-		case err != errStop && !(ctx.Err() != nil && errors.Is(err, ctx.Err())):
-			c.conclude(err)
-		case err == errStop && c.closing():
-			c.drain() // nobody else would
+		if err != nil {
+			c.leave(ctx, err)
+			return
 		}
-		return
+	}
+}
+
+// givePoll yields a Poll.
+//
+//go:noinline
+func (c *Conn) givePoll() error {
+	c.poller.Reset(c.set.poll)
+	return c.give(Event{Kind: Poll})
+}
+
+// leave ends the loop: with the connection if it has ended, else without.
+func (c *Conn) leave(ctx context.Context, err error) {
+	switch {
+	case err != errStop && !(ctx.Err() != nil && errors.Is(err, ctx.Err())):
+		c.conclude(err)
+	case err == errStop && c.closing():
+		c.drain() // nobody else would
 	}
 }
 
@@ -197,10 +216,12 @@ func (c *Conn) round(ctx context.Context) error {
 		c.gathering = false
 		c.gather.push() // and not wait: a reader that waits for a peer that waits for its reader would wait for ever
 	}
-	c.waiting.Store(true)
+	c.turns.Add(1)
 	err := c.r.Next(c.feedNew)
-	c.waiting.Store(false)
-	if c.p.inFrame {
+	if c.turns.Load()%2 != 0 { // feed was not called
+		c.turns.Add(1)
+	}
+	if c.p.inFrame || c.p.nhead > 0 {
 		c.progress.Add(1)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -211,7 +232,7 @@ func (c *Conn) round(ctx context.Context) error {
 
 // feed parses what has just arrived and keeps what the reader leaves.
 func (c *Conn) feed(b []byte) error {
-	c.waiting.Store(false)
+	c.turns.Add(1)
 	n, err := c.p.feed(b)
 	if err == errStop && n < len(b) {
 		c.left = bytes.Clone(b[n:])

@@ -76,7 +76,7 @@ func TestKeepalive(t *testing.T) {
 				t.Errorf("the peer got %s", g)
 			}
 		}()
-		if got, want := timed(c, t.Context()), `20s:pong:"" 40s:pong:"" 1m7s:unresponsive 1m7s:disconnected:failed`; got != want {
+		if got, want := timed(c, t.Context()), `20s:pong:"" 40s:pong:"" 1m7.02s:unresponsive 1m7.02s:disconnected:failed`; got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 		var e *CloseError
@@ -109,7 +109,9 @@ func TestKeepaliveBusy(t *testing.T) {
 		if _, b, err := c.Read(t.Context()); err != nil || len(b) != 60 {
 			t.Errorf("Read returned %d bytes, %v", len(b), err)
 		}
-		c.CloseNow()
+		if got := eventsOf(c, t.Context()); got != `pong:"" unresponsive disconnected:failed` {
+			t.Errorf("got %s", got)
+		}
 		peer.Close()
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -121,9 +122,12 @@ func unit(t *tally) {
 	goTest(t, args...)
 }
 
+// endToEndParallel is how many end-to-end tests that allow it run at once: they wait more than they work.
+const endToEndParallel = 6
+
 func endToEnd(t *tally) {
 	if _, err := exec.LookPath("npm"); err == nil {
 		install(t, "e2e") // the browser's tests skip themselves without it
 	}
-	goTest(t, "-count=1", "-timeout", endToEndTimeout.String(), "./e2e")
+	goTest(t, "-count=1", "-parallel="+strconv.Itoa(endToEndParallel), "-timeout", endToEndTimeout.String(), "./e2e")
 }

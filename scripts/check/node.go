@@ -74,6 +74,7 @@ func readTAP(t *tally, out string) {
 		}
 	}
 	t.pass(totals["pass"])
+	fmt.Printf("%d tests of js passed\n", totals["pass"])
 	for _, name := range failed {
 		t.fail("js " + name)
 	}
