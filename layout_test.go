@@ -26,7 +26,7 @@ var mayImport = map[string][]string{
 	"flv":       {"amf", "media"},
 	"fmp4":      {"media", "github.com/bluenviron/mediacommon/v2"},
 	"netio":     {},
-	"websocket": {"lifecycle", "netio"},
+	"websocket": {"lifecycle", "netio", "github.com/klauspost/compress", "golang.org/x/net"},
 	"rtmp":      {"amf", "flv", "lifecycle", "media", "netio"},
 	"session":   {"lifecycle"},
 	"subject":   {"lifecycle", "ring"},

@@ -102,6 +102,7 @@ const is = {
   epoch: (v) => typeof v === "string" && /^[0-9a-f]{16}$/.test(v),
   offset: (v) => Number.isSafeInteger(v) && v >= 0,
   number: (v) => typeof v === "number",
+  interval: (v) => typeof v === "number" && v >= 0,
   flag: (v) => typeof v === "boolean",
   object: (v) => typeof v === "object" && v !== null && !Array.isArray(v),
   list: (v) => Array.isArray(v),
@@ -115,7 +116,7 @@ const is = {
  * @type {{[t: string]: {[field: string]: string}}}
  */
 const SHAPES = {
-  welcome: { version: "offset", session: "text", server: "text?", heartbeat: "number", resumed: "flag?", at: "number?" },
+  welcome: { version: "offset", session: "text", server: "text?", heartbeat: "interval", resumed: "flag?", at: "number?" },
   snapshot: { path: "path", kind: "kind", epoch: "epoch", offset: "offset", fields: "object?", time: "number?" },
   update: { path: "path", epoch: "epoch", offset: "offset", at: "number?", fields: "object?", time: "number?" },
   gap: { path: "path", epoch: "epoch", from: "offset", to: "offset" },

@@ -20,7 +20,7 @@ import (
 )
 
 // patience is how long a test waits for what must happen before it gives up.
-const patience = 30 * time.Second
+const patience = 90 * time.Second
 
 // kinds are the connections that everything is tested over.
 var kinds = []string{"tcp", "unix", "tls", "pipe"}

@@ -133,6 +133,29 @@ func TestTimeoutIsForEachStepOfASocket(t *testing.T) {
 	}
 }
 
+// The deadline of a write that had to wait does not outlive it.
+func TestNoDeadlineIsLeftBehind(t *testing.T) {
+	const timeout = time.Second
+	forKinds(t, func(t *testing.T, near, far net.Conn) {
+		w := NewWriter(near, WriterOptions{Timeout: timeout, OnError: func(err error) { t.Error(err) }})
+		defer w.Close()
+		w.Queue(message(0, 0, 2<<20))
+		stuck(t, w)
+		if _, err := receive(far, 1); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(timeout + timeout/10)
+		for range 2 { // by the next writer, whoever that is
+			if err := w.Queue(message(0, 0, 100)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := receive(far, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
 // A Write whose context ends returns although the peer reads nothing. Its caller may change the bytes, and the peer gets either all of them as they were, or none.
 func TestWriteIsCancelled(t *testing.T) {
 	forKinds(t, func(t *testing.T, near, far net.Conn) {

@@ -317,3 +317,20 @@ func TestWaitAfterCancel(t *testing.T) {
 		t.Errorf("end: %v, want io.EOF", err)
 	}
 }
+
+// A list of wakers that were called, or moved on, keeps none of them alive.
+func TestWakersAreLetGo(t *testing.T) {
+	r := New[int](1, 0, Limits{})
+	for i := range uint64(20) {
+		r.Cursor(i % 3 * 10).Arm(waker(func() {}))
+	}
+	r.Append(1, 1, time.Time{})
+	for i, w := range r.spare[:cap(r.spare)] {
+		if w.waker != nil || w.cursor != nil {
+			t.Errorf("place %d of the unused list holds a waker", i)
+		}
+	}
+	if len(r.waiting) != 13 {
+		t.Errorf("%d cursors wait for a later item, want 13", len(r.waiting))
+	}
+}

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"math"
 	"net"
@@ -84,9 +85,15 @@ func (s *Server) httpError(w http.ResponseWriter, r lifecycle.Reason) {
 
 // postSubject publishes the body, a JSON value, to the subject of the path. The query may say kind=record, and time= for the media time in milliseconds.
 func (s *Server) postSubject(w http.ResponseWriter, r *http.Request) {
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil {
+	var tooBig *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooBig):
 		s.httpError(w, lifecycle.ReasonTooBig.With("body: more than %d bytes", maxBody))
+		return
+	case err != nil:
+		s.httpError(w, lifecycle.ReasonBadRequest.With("body: %v", err))
 		return
 	}
 	path := "/" + r.PathValue("path")

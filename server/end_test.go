@@ -143,11 +143,16 @@ func TestSilentClientIsClosed(t *testing.T) {
 	}
 	mute := r.open(nil) // who does not even say hello
 	mute.wantEnd(lifecycle.ReasonTimeout, session.TypeBye)
+}
 
-	w = r.login()
-	tick := time.NewTicker(15 * time.Millisecond)
+// A client that pings, and does nothing else, stays.
+func TestClientThatPings(t *testing.T) {
+	const heartbeat = 300 * time.Millisecond
+	r := serve(t, Options{Heartbeat: heartbeat})
+	w := r.login()
+	tick := time.NewTicker(heartbeat / 3)
 	defer tick.Stop()
-	for i := range 20 {
+	for i := range 10 { // for longer than a silent one would
 		<-tick.C
 		w.say(`{"t":"ping","id":%d}`, i+1)
 		if m := w.want(session.TypePong); m.ID != uint64(i+1) || m.At == 0 {

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"hawser/flv"
 	"hawser/lifecycle"
@@ -20,10 +21,19 @@ func (s *Server) rtmpHandler() *rtmp.Handler {
 	}
 }
 
+// maxTold is how many kinds of what is not carried are told of one publisher.
+const maxTold = 8
+
+// KindUnsupported is the event of a publisher that sends what is not carried here; it is told once for each codec. The rest of the stream goes on.
+const KindUnsupported = "unsupported"
+
 // rtmpPublisher takes what one client publishes.
 type rtmpPublisher struct {
 	pub   *stream.Publisher
 	demux flv.Demuxer
+	log   *lifecycle.Log
+	by    string
+	told  []string // what is not carried, as far as it came
 }
 
 func (s *Server) rtmpPublish(_ context.Context, st *rtmp.Stream) error {
@@ -31,7 +41,7 @@ func (s *Server) rtmpPublish(_ context.Context, st *rtmp.Stream) error {
 	if err != nil {
 		return err
 	}
-	p := &rtmpPublisher{pub: pub}
+	p := &rtmpPublisher{pub: pub, log: s.log, by: st.Conn().ID()}
 	st.Data = p
 	st.SetSink(p.take)
 	return nil
@@ -40,7 +50,8 @@ func (s *Server) rtmpPublish(_ context.Context, st *rtmp.Stream) error {
 // take turns a message into a frame of the stream. Codecs that are not known here are left out; broken packets end the connection.
 func (p *rtmpPublisher) take(m rtmp.Message) error {
 	f, track, ok, err := p.demux.Feed(m.Type, m.Timestamp, m.Payload)
-	if errors.Is(err, lifecycle.ReasonUnsupported) {
+	if errors.Is(err, flv.ErrUnsupported) {
+		p.unsupported(err)
 		return nil
 	}
 	if err != nil {
@@ -55,6 +66,15 @@ func (p *rtmpPublisher) take(m rtmp.Message) error {
 		return nil
 	}
 	return p.pub.Write(f)
+}
+
+// unsupported tells what is left out.
+func (p *rtmpPublisher) unsupported(err error) {
+	if text := err.Error(); len(p.told) < maxTold && !slices.Contains(p.told, text) {
+		p.told = append(p.told, text)
+		p.log.Add(lifecycle.Event{Kind: KindUnsupported, Conn: p.by, Protocol: "rtmp", Side: lifecycle.Server, Path: p.pub.Stream().Path(), Light: lifecycle.Amber,
+			Reason: lifecycle.ReasonUnsupported.Because(err)})
+	}
 }
 
 func (p *rtmpPublisher) close(why lifecycle.Reason) { p.pub.Close(why) }

@@ -232,6 +232,33 @@ func TestBrokenPublisher(t *testing.T) {
 	}
 }
 
+// Codecs that are not carried are left out and told once; what is carried goes on.
+func TestUnsupportedCodecs(t *testing.T) {
+	r := serve(t, Options{})
+	p := r.publisher("/live/a")
+	player := playing(t, r.player("/live/a"))
+	for range 3 {
+		for _, m := range []rtmp.Message{
+			{Type: rtmp.TypeVideo, Payload: []byte("\x91hvc1\x00\x00\x00")}, // Enhanced RTMP: HEVC
+			{Type: rtmp.TypeAudio, Payload: []byte("\xb2speex")},
+		} {
+			if err := p.WriteMessage(soon(t), m); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	player.want(p.write(p.frames[:10]...), 0)
+	told := 0
+	for _, e := range r.Log().Recent(1000) {
+		if e.Kind == KindUnsupported && e.Reason.Code == lifecycle.ReasonUnsupported.Code && e.Path == "/live/a" {
+			told++
+		}
+	}
+	if told != 2 {
+		t.Errorf("told %d times, want twice", told)
+	}
+}
+
 func TestFLV(t *testing.T) {
 	r := serve(t, Options{})
 	for _, path := range []string{"/live/a.flv", "/.flv", "/a//b.flv", "/" + strings.Repeat("x", 300) + ".flv"} {

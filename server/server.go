@@ -41,6 +41,10 @@ const (
 	DefaultStopTimeout = 3 * time.Second
 	// headerTimeout is how long an HTTP client may take for its request's header.
 	headerTimeout = 10 * time.Second
+	// bodyTimeout is how long it may take for its body.
+	bodyTimeout = 30 * time.Second
+	// idleTimeout is how long it may keep its connection without a request.
+	idleTimeout = 2 * time.Minute
 	// liveInterval is how often the list of live streams is refreshed while nothing happens.
 	liveInterval = time.Second
 )
@@ -187,7 +191,7 @@ func (s *Server) Serve(ctx context.Context, httpListener, rtmpListener net.Liste
 	if rtmpListener != nil {
 		running.Go(func() { fail(s.rtmp.Serve(ctx, rtmpListener)) })
 	}
-	web := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: headerTimeout, ErrorLog: slog.NewLogLogger(s.opts.Logger.Handler(), slog.LevelDebug)}
+	web := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, ErrorLog: slog.NewLogLogger(s.opts.Logger.Handler(), slog.LevelDebug)}
 	if httpListener != nil {
 		running.Go(func() {
 			if err := web.Serve(httpListener); !errors.Is(err, http.ErrServerClosed) {

@@ -33,18 +33,15 @@ func (s *sessions) leave() {
 	s.count--
 }
 
-// add returns false when the server is stopping.
+// add lists a session; false when the server is stopping and the session is to end.
 func (s *sessions) add(c *sessionConn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
-		return false
-	}
 	if s.all == nil {
 		s.all = make(map[*sessionConn]struct{})
 	}
 	s.all[c] = struct{}{}
-	return true
+	return !s.closed
 }
 
 func (s *sessions) remove(c *sessionConn) {

@@ -198,7 +198,9 @@ func (p *parser) assignRare(k key, v value) string {
 	case keyServer:
 		return v.text(&m.Server)
 	case keyHeartbeat:
-		return v.millis(&m.Heartbeat)
+		if text := v.millis(&m.Heartbeat); text != "" || m.Heartbeat < 0 {
+			return "milliseconds, 0 or more"
+		}
 	case keyResumed:
 		return v.boolean(&m.Resumed)
 	case keyMIME:

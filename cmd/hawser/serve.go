@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -81,6 +82,7 @@ func reachable(a net.Addr) string {
 type serveOptions struct {
 	listeners
 	streamBytes int64
+	grace       time.Duration
 	origins     []string
 	verbose     bool
 }
@@ -105,6 +107,7 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 	}
 	o.flags(c, defaultHTTPAddr, defaultRTMPAddr)
 	c.Flags().Int64Var(&o.streamBytes, "stream-bytes", stream.DefaultBytes, "the most bytes of frames kept of one stream")
+	c.Flags().DurationVar(&o.grace, "grace", stream.DefaultGrace, "how long a stream stays up without its publisher")
 	c.Flags().StringSliceVar(&o.origins, "origin", nil, "an origin on another host whose pages may open sessions and publish, such as https://example.org; * allows all")
 	c.Flags().BoolVar(&o.verbose, "verbose", false, "log what goes wrong inside")
 	return c
@@ -118,6 +121,6 @@ func newServer(o *serveOptions) *server.Server {
 	}
 	return server.New(server.Options{
 		Console: console.Files, ConsolePolicy: console.Policy, JS: js.Files, Logger: logger, Origins: o.origins,
-		Streams: stream.Options{Limits: ring.Limits{Bytes: o.streamBytes}},
+		Streams: stream.Options{Limits: ring.Limits{Bytes: o.streamBytes}, Grace: o.grace},
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -40,25 +39,18 @@ func fuzz(t *tally) {
 
 // fuzzTargets finds the fuzz functions in a folder's test files.
 func fuzzTargets(root string) (found []target, err error) {
-	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if d != nil && d.IsDir() && path != root && (d.Name() == "node_modules" || d.Name() == "testdata") {
-			return fs.SkipDir
-		}
-		if err != nil || !strings.HasSuffix(path, "_test.go") {
-			return err
-		}
+	for _, path := range testFiles(root) {
 		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, d := range file.Decls {
 			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && strings.HasPrefix(f.Name.Name, "Fuzz") {
 				found = append(found, target{filepath.ToSlash(filepath.Dir(path)), f.Name.Name})
 			}
 		}
-		return nil
-	})
-	return found, err
+	}
+	return found, nil
 }
 
 // runFuzz runs one target. Go sometimes reports its own deadline as a failure of the target; that alone is not one.

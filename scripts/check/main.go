@@ -11,8 +11,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -120,6 +123,37 @@ func unit(t *tally) {
 		}
 	}
 	goTest(t, args...)
+	if counted := withoutRace("."); len(counted) > 0 {
+		goTest(t, append([]string{"-run", "Allocates"}, counted...)...)
+	}
+}
+
+// withoutRace finds the packages with tests that are not built under the race detector, because it allocates: those that count
+// allocations, which have Allocates in their names.
+func withoutRace(root string) (packages []string) {
+	for _, path := range testFiles(root) {
+		b, _ := os.ReadFile(path)
+		if dir := "./" + filepath.ToSlash(filepath.Dir(path)); bytes.HasPrefix(b, []byte("//go:build !race\n")) && bytes.Contains(b, []byte("Allocates")) && !slices.Contains(packages, dir) {
+			packages = append(packages, dir)
+		}
+	}
+	return packages
+}
+
+// testFiles finds the Go test files in a folder and below, leaving out what is not ours and what is only data.
+func testFiles(root string) (paths []string) {
+	filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != root && (d.Name() == "node_modules" || d.Name() == "testdata"):
+			return fs.SkipDir
+		case strings.HasSuffix(path, "_test.go"):
+			paths = append(paths, path)
+		}
+		return nil
+	})
+	return paths
 }
 
 // endToEndParallel is how many end-to-end tests that allow it run at once: they wait more than they work.
