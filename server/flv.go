@@ -29,7 +29,11 @@ func (s *Server) serveFLV(w http.ResponseWriter, r *http.Request) {
 	}
 	life := s.log.Open("http-flv", lifecycle.Server, r.RemoteAddr)
 	life.SetPath(path)
-	viewer, err := s.streams.View(path, s.formats.flv, life.ID())
+	format, framing := s.formats.flv, "Transfer-Encoding: chunked"
+	if !r.ProtoAtLeast(1, 1) {
+		format, framing = s.formats.flvPlain, "Connection: close"
+	}
+	viewer, err := s.streams.View(path, format, life.ID())
 	if err != nil {
 		why := lifecycle.ReasonOf(err)
 		life.Close(why)
@@ -48,7 +52,7 @@ func (s *Server) serveFLV(w http.ResponseWriter, r *http.Request) {
 	v.writer = netio.NewWriter(conn, netio.WriterOptions{Timeout: s.opts.WriteTimeout, OnError: func(err error) { v.end(slowOr(err)) }})
 	v.writer.SetSource(v)
 	life.Set("playing", lifecycle.Green, lifecycle.Reason{})
-	v.writer.Queue([]byte("HTTP/1.1 200 OK\r\nContent-Type: " + flvType + "\r\nCache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\nConnection: close\r\n\r\n"))
+	v.writer.Queue([]byte("HTTP/1.1 200 OK\r\nContent-Type: " + flvType + "\r\nCache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\n" + framing + "\r\n\r\n"))
 	v.writer.Wake()
 	s.wait.Go(v.watch)
 }

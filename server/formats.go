@@ -1,6 +1,7 @@
 package server
 
 import (
+	"strconv"
 	"time"
 
 	"hawser/flv"
@@ -19,19 +20,34 @@ func rtmpFormat(chunkSize int) stream.Format {
 	message := func(dst []byte, typ byte, at time.Duration, body []byte) []byte {
 		return rtmp.AppendMessage(dst, chunkSize, rtmp.Message{Type: typ, StreamID: rtmp.MediaStreamID, Timestamp: millis(at), Payload: body})
 	}
-	return flvBodies("rtmp", nil, message)
+	return flvBodies("rtmp", nil, nil, message)
 }
 
-// flvFormat is a stream as FLV tags, for HTTP-FLV.
-func flvFormat() stream.Format {
-	tag := func(dst []byte, typ byte, at time.Duration, body []byte) []byte {
-		return flv.AppendTag(dst, flv.Tag{Type: typ, Timestamp: millis(at), Data: body})
+// flvFormat is a stream as FLV tags, for HTTP-FLV; chunked frames each tag as HTTP/1.1 does (RFC 9112 section 7.1), so that a client can tell the stream's end from a break.
+func flvFormat(chunked bool) stream.Format {
+	first := flv.AppendHeader(nil, true, true)
+	if !chunked {
+		tag := func(dst []byte, typ byte, at time.Duration, body []byte) []byte {
+			return flv.AppendTag(dst, flv.Tag{Type: typ, Timestamp: millis(at), Data: body})
+		}
+		return flvBodies("flv", first, nil, tag)
 	}
-	return flvBodies("flv", flv.AppendHeader(nil, true, true), tag)
+	tag := func(dst []byte, typ byte, at time.Duration, body []byte) []byte {
+		const around = 11 + 4 // a tag's header, and its length behind it
+		dst = appendChunkSize(dst, around+len(body))
+		dst = flv.AppendTag(dst, flv.Tag{Type: typ, Timestamp: millis(at), Data: body})
+		return append(dst, "\r\n"...)
+	}
+	first = append(append(appendChunkSize(nil, len(first)), first...), "\r\n"...)
+	return flvBodies("flv-chunked", first, []byte("0\r\n\r\n"), tag)
 }
 
-// flvBodies is a format whose packets are FLV bodies in some wrapping.
-func flvBodies(name string, first []byte, wrap func(dst []byte, typ byte, at time.Duration, body []byte) []byte) stream.Format {
+func appendChunkSize(dst []byte, n int) []byte {
+	return append(strconv.AppendInt(dst, int64(n), 16), "\r\n"...)
+}
+
+// flvBodies is a format whose packets are FLV bodies in some wrapping; first and last stand around them all.
+func flvBodies(name string, first, last []byte, wrap func(dst []byte, typ byte, at time.Duration, body []byte) []byte) stream.Format {
 	prelude := func(s *stream.Stream, at uint64, state *stream.State, skipped uint64) []byte {
 		var b []byte
 		if skipped == 0 {
@@ -40,7 +56,7 @@ func flvBodies(name string, first []byte, wrap func(dst []byte, typ byte, at tim
 		return appendHeaders(b, timeAt(s, at, state), state, wrap)
 	}
 	newPacker := func(_ *stream.Stream, state *stream.State) stream.Packer {
-		return &flvPacker{wrap: wrap, tracks: state.Tracks}
+		return &flvPacker{wrap: wrap, last: last, tracks: state.Tracks}
 	}
 	return stream.Format{Name: name, New: newPacker, Prelude: prelude}
 }
@@ -72,6 +88,7 @@ func appendHeaders(dst []byte, at time.Duration, state *stream.State, wrap func(
 // flvPacker makes the packets of flvBodies.
 type flvPacker struct {
 	wrap   func(dst []byte, typ byte, at time.Duration, body []byte) []byte
+	last   []byte
 	body   []byte
 	tracks []media.Track
 }
@@ -81,7 +98,7 @@ func (p *flvPacker) Pack(item ring.Item[stream.Item]) stream.Packet {
 	it := &item.Value
 	if it.Changed {
 		if it.State.Status == stream.Ended {
-			return stream.Packet{End: true}
+			return stream.Packet{Data: p.last, End: true}
 		}
 		if len(it.State.Tracks) == 0 || sameTracks(p.tracks, it.State.Tracks) {
 			return stream.Packet{}

@@ -35,6 +35,8 @@ const Version = "0.1.0"
 const (
 	// DefaultHeartbeat is the interval at which a session's client pings.
 	DefaultHeartbeat = 10 * time.Second
+	// DefaultHelloTimeout is how long a session's client may take to say hello.
+	DefaultHelloTimeout = 10 * time.Second
 	// DefaultWriteTimeout is how long a client may take none of the bytes that wait for it before it is closed as slow.
 	DefaultWriteTimeout = 10 * time.Second
 	// DefaultStopTimeout is how long a stop waits for clients to be told.
@@ -63,6 +65,8 @@ type Options struct {
 	RTMP *rtmp.Server
 	// Heartbeat is the interval at which a session's client pings; 0 means DefaultHeartbeat. A client that sends nothing for 2.5 times as long is closed.
 	Heartbeat time.Duration
+	// HelloTimeout closes a client that does not say hello; 0 means DefaultHelloTimeout.
+	HelloTimeout time.Duration
 	// WriteTimeout closes a client that takes nothing for as long; 0 means DefaultWriteTimeout.
 	WriteTimeout time.Duration
 	// StopTimeout is how long a stop waits for clients to be told; 0 means DefaultStopTimeout.
@@ -86,7 +90,7 @@ type Server struct {
 	streams  *stream.Hub
 	subjects *subject.Hub
 	rtmp     *rtmp.Server
-	formats  struct{ rtmp, flv, session stream.Format }
+	formats  struct{ rtmp, flv, flvPlain, session stream.Format }
 	live     *liveList
 	wake     chan struct{} // the list of live streams has changed
 	sessions sessions
@@ -105,6 +109,9 @@ type Server struct {
 func New(o Options) *Server {
 	if o.Heartbeat <= 0 {
 		o.Heartbeat = DefaultHeartbeat
+	}
+	if o.HelloTimeout <= 0 {
+		o.HelloTimeout = DefaultHelloTimeout
 	}
 	if o.WriteTimeout <= 0 {
 		o.WriteTimeout = DefaultWriteTimeout
@@ -140,7 +147,7 @@ func New(o Options) *Server {
 	if chunk == 0 {
 		chunk = rtmp.OwnChunkSize
 	}
-	s.formats.rtmp, s.formats.flv, s.formats.session = rtmpFormat(chunk), flvFormat(), sessionFormat()
+	s.formats.rtmp, s.formats.flv, s.formats.flvPlain, s.formats.session = rtmpFormat(chunk), flvFormat(true), flvFormat(false), sessionFormat()
 	return s
 }
 
@@ -200,7 +207,7 @@ func (s *Server) Serve(ctx context.Context, httpListener, rtmpListener net.Liste
 		})
 	}
 	running.Go(func() { s.keepList(ctx) })
-	running.Go(func() { s.sessions.watch(ctx, s.opts.Heartbeat) })
+	running.Go(func() { s.sessions.watch(ctx, s.opts.Heartbeat, s.opts.HelloTimeout) })
 	<-ctx.Done()
 	patience := time.AfterFunc(s.opts.StopTimeout, s.sessions.cutAll)
 	defer patience.Stop()

@@ -77,9 +77,10 @@ func (s *sessions) cutAll() {
 	}
 }
 
-// watch ends sessions whose client has been silent for 2.5 heartbeats; one loop looks after all of them.
-func (s *sessions) watch(ctx context.Context, heartbeat time.Duration) {
-	tick := time.NewTicker(heartbeat / 2)
+// watch ends sessions whose client has been silent for 2.5 heartbeats, or has not said hello in time; one loop looks after all of them.
+func (s *sessions) watch(ctx context.Context, heartbeat, hello time.Duration) {
+	silence := heartbeat * 5 / 2
+	tick := time.NewTicker(min(heartbeat, hello) / 2)
 	defer tick.Stop()
 	for {
 		select {
@@ -87,7 +88,11 @@ func (s *sessions) watch(ctx context.Context, heartbeat time.Duration) {
 			return
 		case now := <-tick.C:
 			for _, c := range s.list() {
-				if now.UnixNano()-c.seen.Load() > int64(heartbeat)*5/2 {
+				limit := silence
+				if !c.loggedIn.Load() {
+					limit = hello
+				}
+				if now.UnixNano()-c.seen.Load() > int64(limit) {
 					c.end(lifecycle.ReasonTimeout)
 				}
 			}

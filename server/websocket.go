@@ -34,12 +34,13 @@ const KindSlow = "slow"
 
 // sessionConn is one session over WebSocket: the requests of its client in, and out of one source all that it follows.
 type sessionConn struct {
-	server  *Server
-	ws      *websocket.Conn
-	life    *lifecycle.Conn
-	id      string
-	machine *session.Server // used by run only
-	seen    atomic.Int64    // when the client last sent something, in nanoseconds
+	server   *Server
+	ws       *websocket.Conn
+	life     *lifecycle.Conn
+	id       string
+	machine  *session.Server // used by run only
+	loggedIn atomic.Bool     // hello was said
+	seen     atomic.Int64    // when the client last sent something, in nanoseconds
 
 	// Used by run only.
 	subs  map[string]*dataFeed
@@ -228,6 +229,7 @@ func (c *sessionConn) hello(session.Hello) {
 	m := session.Message{Type: session.TypeWelcome, At: time.Now().UnixMilli()}
 	m.Version, m.Session = session.Version, c.id
 	m.Welcome = session.Welcome{Server: "hawser/" + Version, Heartbeat: c.server.opts.Heartbeat}
+	c.loggedIn.Store(true)
 	c.life.Set(stateLoggedIn, lifecycle.Green, lifecycle.Reason{})
 	c.send(&m)
 }
