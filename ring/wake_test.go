@@ -53,7 +53,7 @@ func (f *follower) run(batch int) {
 
 // Each of many cursors either reads an item, in order, or is told that it missed it; none sleeps while there is something, or the test hangs.
 func TestWakeUpsLoseNothing(t *testing.T) {
-	const cursors, items = 60, 20000
+	const cursors, items = 40, 10000
 	for _, count := range []int{8, items} {
 		r := New[uint64](1, 0, Limits{Count: count})
 		followers := make([]*follower, cursors)
