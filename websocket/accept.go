@@ -101,6 +101,11 @@ func checkRequest(r *http.Request, o *AcceptOptions) (agreement, *HandshakeError
 	if agreed.subprotocol == "" && o.RequireSubprotocol {
 		return bad(http.StatusBadRequest, "subprotocols %q are not known here, only %q", offered, o.Subprotocols)
 	}
+	extensions, err := parseExtensions(r.Header)
+	if err != nil {
+		return bad(http.StatusBadRequest, "%v", err)
+	}
+	agreed.accept(extensions, o.extensions())
 	return agreed, nil
 }
 

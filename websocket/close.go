@@ -167,7 +167,7 @@ func (c *Conn) conclude(err error) {
 	c.mu.Lock()
 	unresponsive := c.unresponsive
 	c.mu.Unlock()
-	if unresponsive {
+	if unresponsive != nil {
 		c.event(Event{Kind: Unresponsive})
 	}
 	c.event(c.disconnected())
@@ -277,6 +277,9 @@ func (c *Conn) finish(e *CloseError, graceful bool) {
 		c.mu.Unlock()
 		return
 	}
+	if c.unresponsive != nil {
+		e, graceful = c.unresponsive, false
+	}
 	c.err, c.graceful, c.state = e, graceful, StateClosed
 	if c.deadline != nil {
 		c.deadline.Stop()
@@ -284,7 +287,11 @@ func (c *Conn) finish(e *CloseError, graceful bool) {
 	c.keeper.stop()
 	c.mu.Unlock()
 	c.w.Close()
-	c.nc.Close()
+	if e.Code == CloseAbnormal {
+		cutOff(c.nc)
+	} else {
+		c.nc.Close()
+	}
 	c.life.Close(e.reason())
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -82,6 +82,7 @@ type Conn struct {
 	closeFrame atomic.Pointer[[]byte]
 
 	gather gather
+	turn   chan struct{} // held by who sends, where the codecs want their messages in order; else nil
 
 	reading  atomic.Bool   // somebody reads
 	turns    atomic.Uint32 // counts how often who reads began or ended to wait for the network: odd while it waits
@@ -115,7 +116,7 @@ type Conn struct {
 	graceful     bool          // with a whole close handshake
 	peer         *CloseError   // what the peer's close frame says
 	queued       chan struct{} // closed when our close frame is queued; made with sent
-	unresponsive bool
+	unresponsive *CloseError   // no pong came; it ends with this, whatever else is seen
 	keeper       *keeper
 	deadline     *time.Timer // of the close handshake
 	done         chan struct{}
@@ -134,6 +135,9 @@ func newConn(nc net.Conn, left []byte, agreed agreement, s settings, info connIn
 	c.w.SetSource((*conduit)(c))
 	c.p = parser{masked: info.server, unknown: s.unknown, rsv: agreed.rsv, maxMessage: s.maxMessage, maxFrame: s.maxFrame, emit: c.received}
 	c.gather.c = c
+	if agreed.ordered() {
+		c.turn = make(chan struct{}, 1)
+	}
 	c.feedNew = c.feed
 	return c
 }

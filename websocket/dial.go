@@ -1,7 +1,6 @@
 package websocket
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
@@ -15,7 +14,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"hawser/lifecycle"
 )
@@ -27,14 +25,15 @@ const (
 
 // dialer is one attempt to connect.
 type dialer struct {
-	url  *url.URL
-	opts DialOptions
-	set  settings
-	life *lifecycle.Conn
+	url   *url.URL
+	proxy *url.URL // nil: none; known once connect has begun
+	opts  DialOptions
+	set   settings
+	life  *lifecycle.Conn
 }
 
 // Dial opens a connection to a ws or wss URL (RFC 6455 section 4.1); options may be nil. ctx bounds the opening only. When the server answers with anything but an acceptance
-// the error is a *HandshakeError.
+// the error is a *HandshakeError; when a proxy stands in the way, there is a *ProxyError in it. errors.As finds a lifecycle.Reason in these, whose Retry tells whether another attempt makes sense.
 func Dial(ctx context.Context, url string, options *DialOptions) (*Conn, error) {
 	d, err := newDialer(url, options)
 	if err != nil {
@@ -58,20 +57,50 @@ func newDialer(address string, options *DialOptions) (*dialer, error) {
 	if err != nil {
 		return nil, err
 	}
-	u, err := url.Parse(address)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("websocket: dial: %w", err)
-	case u.Scheme != "ws" && u.Scheme != "wss":
-		return nil, fmt.Errorf("websocket: dial %q: the scheme is neither ws nor wss", address)
-	case u.Hostname() == "":
-		return nil, fmt.Errorf("websocket: dial %q: no host", address)
+	u, err := parseAddress(address)
+	if err != nil {
+		return nil, fmt.Errorf("websocket: dial %q: %w", shownAddress(address), err)
 	}
-	u.Fragment = "" // RFC 6455 section 3
 	d := &dialer{url: u, opts: o, set: s, life: s.log.Open(protocolName, lifecycle.Client, u.Host)}
 	d.life.SetPath(u.Path)
 	d.life.Set(StateConnecting.String(), lifecycle.Amber, lifecycle.Reason{})
 	return d, nil
+}
+
+func parseAddress(address string) (*url.URL, error) {
+	u, err := url.Parse(address)
+	var parsing *url.Error
+	switch {
+	case errors.As(err, &parsing) && !strings.Contains(address, "@"):
+		return nil, parsing.Err
+	case err != nil: // which may quote a password
+		return nil, errors.New("this is no URL")
+	case u.Scheme != "ws" && u.Scheme != "wss":
+		return nil, errors.New("the scheme is neither ws nor wss")
+	case u.Hostname() == "":
+		return nil, errors.New("no host")
+	}
+	u.Fragment = "" // RFC 6455 section 3
+	return u, nil
+}
+
+// shownAddress is an address without user and password.
+func shownAddress(address string) string {
+	if u, err := url.Parse(address); err == nil {
+		return withoutUser(u).String()
+	}
+	if i := strings.LastIndexByte(address, '@'); i >= 0 {
+		return "…" + address[i:]
+	}
+	return address
+}
+
+// hostPort is where a URL points to.
+func hostPort(u *url.URL, port string) string {
+	if p := u.Port(); p != "" {
+		port = p
+	}
+	return net.JoinHostPort(u.Hostname(), port)
 }
 
 // bound applies the handshake timeout.
@@ -85,52 +114,112 @@ func (d *dialer) bound(ctx context.Context) (context.Context, context.CancelFunc
 // failed ends the attempt.
 func (d *dialer) failed(err error) error {
 	r := lifecycle.ReasonOf(err)
-	var h *HandshakeError
-	if errors.As(err, &h) {
-		r = lifecycle.ReasonRefused.Because(err)
+	if errors.Is(err, context.Canceled) {
+		r = lifecycle.ReasonDone.Because(err)
 	}
 	d.life.Close(r)
-	if h != nil {
+	var h *HandshakeError
+	if errors.As(err, &h) {
 		return h
 	}
-	return fmt.Errorf("websocket: dial %q: %w", d.url.Redacted(), err)
+	return fmt.Errorf("websocket: dial %q: %w", withoutUser(d.url), err)
 }
 
-// connect makes the network connection, with TLS for wss.
-func (d *dialer) connect(ctx context.Context) (net.Conn, error) {
-	port := d.url.Port()
-	if port == "" {
-		port = map[string]string{"ws": "80", "wss": "443"}[d.url.Scheme]
+// connect makes the network connection, through a proxy if there is one, and with TLS for wss.
+func (d *dialer) connect(ctx context.Context) (nc net.Conn, err error) {
+	if d.proxy, err = d.opts.Proxy(withoutUser(d.url)); err != nil {
+		return nil, fmt.Errorf("choosing a proxy: %w", err)
 	}
-	nc, err := d.opts.NetDial(ctx, "tcp", net.JoinHostPort(d.url.Hostname(), port))
+	port := map[string]string{"ws": "80", "wss": "443"}[d.url.Scheme]
+	if d.proxy == nil {
+		nc, err = d.opts.NetDial(ctx, "tcp", hostPort(d.url, port))
+	} else {
+		nc, err = d.throughProxy(ctx, hostPort(d.url, port))
+	}
 	if err != nil || d.url.Scheme == "ws" {
 		return nc, err
 	}
-	config := d.opts.TLS.Clone()
+	return secure(ctx, nc, d.opts.TLS, d.url.Hostname())
+}
+
+// secure puts TLS on a connection, which it closes if that fails.
+func secure(ctx context.Context, nc net.Conn, config *tls.Config, name string) (net.Conn, error) {
+	config = config.Clone()
 	if config == nil {
 		config = &tls.Config{}
 	}
 	if config.ServerName == "" {
-		config.ServerName = d.url.Hostname()
+		config.ServerName = name
 	}
 	config.NextProtos = []string{"http/1.1"}
 	tc := tls.Client(nc, config)
 	if err := tc.HandshakeContext(ctx); err != nil {
-		nc.Close()
-		return nil, err
+		cutOff(nc)
+		return nil, &tlsError{err}
 	}
 	return tc, nil
 }
 
+// cutOff closes a connection without the farewell of TLS, which would wait for a peer that takes nothing.
+func cutOff(nc net.Conn) {
+	for {
+		inside, ok := nc.(*tls.Conn)
+		if !ok {
+			nc.Close()
+			return
+		}
+		nc = inside.NetConn()
+	}
+}
+
+// tlsError is a TLS handshake that failed.
+type tlsError struct{ err error }
+
+func (e *tlsError) Error() string { return "TLS: " + strings.TrimPrefix(e.err.Error(), "tls: ") }
+func (e *tlsError) Unwrap() error { return e.err }
+
+// As gives the lifecycle.Reason, where the cause has none of its own: a certificate that is not trusted, or a peer that does not speak TLS.
+func (e *tlsError) As(target any) bool {
+	r, ok := target.(*lifecycle.Reason)
+	var certificate *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	switch {
+	case ok && errors.As(e.err, &certificate):
+		*r = lifecycle.ReasonUnauthorized.Because(e)
+	case ok && errors.As(e.err, &record):
+		*r = lifecycle.ReasonProtocol.Because(e)
+	default:
+		return false
+	}
+	return true
+}
+
+// guard runs a step of the opening on a connection, which the end of ctx interrupts. What the peer has refused by then stays the error.
+func guard(ctx context.Context, nc net.Conn, step func() error) error {
+	stop := context.AfterFunc(ctx, func() {
+		if nc.SetDeadline(longAgo) != nil {
+			nc.Close()
+		}
+	})
+	err := step()
+	var h *HandshakeError
+	var p *ProxyError
+	if !stop() && err == nil || err != nil && ctx.Err() != nil && !errors.As(err, &h) && !errors.As(err, &p) {
+		return ctx.Err()
+	}
+	return err
+}
+
 // upgrade makes a WebSocket of a network connection, which it closes if that fails. The response is what the server has answered, if it has.
 func (d *dialer) upgrade(ctx context.Context, nc net.Conn) (c *Conn, resp *http.Response, err error) {
-	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
-	resp, left, agreed, err := d.shake(nc)
-	if !stop() && err == nil || err != nil && ctx.Err() != nil {
-		err = ctx.Err()
-	}
+	var left []byte
+	var agreed agreement
+	err = guard(ctx, nc, func() (err error) {
+		resp, left, agreed, err = d.shake(nc)
+		return err
+	})
 	if err != nil {
-		nc.Close()
+		cutOff(nc)
 		return nil, resp, err
 	}
 	c = newConn(nc, left, agreed, d.set, connInfo{url: d.url, origin: d.opts.Origin, life: d.life})
@@ -145,32 +234,29 @@ func (d *dialer) shake(nc net.Conn) (resp *http.Response, left []byte, agreed ag
 	if err != nil {
 		return nil, nil, agreed, err
 	}
-	var b bytes.Buffer
-	if err := req.Write(&b); err != nil {
-		return nil, nil, agreed, err
-	}
-	if _, err := nc.Write(b.Bytes()); err != nil {
-		return nil, nil, agreed, err
-	}
-	limited := &io.LimitedReader{R: nc, N: maxResponse}
-	r := bufio.NewReaderSize(limited, maxBody)
-	resp, err = http.ReadResponse(r, req)
+	resp, r, err := exchange(nc, req)
 	if err != nil {
-		if limited.N == 0 {
-			err = fmt.Errorf("the answer's header is larger than %d bytes", maxResponse)
-		}
-		return nil, nil, agreed, fmt.Errorf("reading the answer: %w", err)
+		return nil, nil, agreed, err
 	}
 	agreed, reason := d.judge(resp, key)
 	if reason != "" {
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 		resp.Body = io.NopCloser(bytes.NewReader(body))
-		return resp, nil, agreed, &HandshakeError{Status: resp.StatusCode, Reason: reason, Response: resp}
+		return resp, nil, agreed, &HandshakeError{Status: resp.StatusCode, Reason: reason + firstLine(resp, body), Response: resp}
 	}
 	if n := r.Buffered(); n > 0 {
 		left, err = r.Peek(n)
 	}
 	return resp, slices.Clone(left), agreed, err
+}
+
+// firstLine is what a refusal says in plain text.
+func firstLine(resp *http.Response, body []byte) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
+	if kind := resp.Header.Get("Content-Type"); resp.StatusCode < http.StatusBadRequest || !strings.HasPrefix(kind, "text/plain") || line == "" {
+		return ""
+	}
+	return fmt.Sprintf(": %q", cutReason(line))
 }
 
 func newKey() string {
@@ -207,6 +293,9 @@ func (d *dialer) request(key string) (*http.Request, error) {
 	if len(d.opts.Subprotocols) > 0 {
 		req.Header.Set("Sec-WebSocket-Protocol", strings.Join(d.opts.Subprotocols, ", "))
 	}
+	if offer := offerOf(d.opts.extensions()); offer != "" {
+		req.Header.Set(extensionHeader, offer)
+	}
 	if d.opts.Origin != "" {
 		req.Header.Set("Origin", d.opts.Origin)
 	}
@@ -229,8 +318,13 @@ func (d *dialer) judge(resp *http.Response, key string) (agreed agreement, reaso
 		return agreed, fmt.Sprintf("the answer's Sec-WebSocket-Accept is %q, want %q", h.Get("Sec-WebSocket-Accept"), acceptKey(key))
 	case len(protocols) > 1 || len(protocols) == 1 && !slices.Contains(d.opts.Subprotocols, agreed.subprotocol):
 		return agreed, fmt.Sprintf("the server chose subprotocol %q, offered were %q", protocols, d.opts.Subprotocols)
-	case len(listed(h, "Sec-WebSocket-Extensions")) > 0:
-		return agreed, fmt.Sprintf("the server chose extensions %q, offered were none", h.Get("Sec-WebSocket-Extensions"))
+	}
+	extensions, err := parseExtensions(h)
+	if err == nil {
+		err = agreed.confirm(extensions, d.opts.extensions())
+	}
+	if err != nil {
+		return agreed, err.Error()
 	}
 	return agreed, ""
 }

@@ -148,13 +148,28 @@ type Violation struct {
 	Code int
 	// Got and Want say what came and what the protocol or a limit allows.
 	Got, Want string
-	// Section is the section of RFC 6455.
+	// RFC is the document's number; 0 means 6455.
+	RFC int
+	// Section is the section of it.
 	Section string
 }
 
 // Error returns for example "got opcode 3, want a known opcode (RFC 6455 section 5.2)".
 func (e *Violation) Error() string {
-	return fmt.Sprintf("got %s, want %s (RFC 6455 section %s)", e.Got, e.Want, e.Section)
+	rfc := e.RFC
+	if rfc == 0 {
+		rfc = 6455
+	}
+	return fmt.Sprintf("got %s, want %s (RFC %d section %s)", e.Got, e.Want, rfc, e.Section)
+}
+
+// asViolation is what an extension could not decode.
+func asViolation(err error) error {
+	var v *Violation
+	if errors.As(err, &v) {
+		return v
+	}
+	return &Violation{Code: CloseProtocolError, Got: fmt.Sprintf("a message that its extension cannot decode (%v)", err), Want: "one that it can", Section: "9"}
 }
 
 // HandshakeError says why there is no connection: a request that Accept refused, or an answer that Dial did not accept.
@@ -170,4 +185,43 @@ type HandshakeError struct {
 // Error returns for example `websocket: handshake: status 403: origin "http://a" is not allowed`.
 func (e *HandshakeError) Error() string {
 	return fmt.Sprintf("websocket: handshake: status %d: %s", e.Status, e.Reason)
+}
+
+// As gives the lifecycle.Reason that stands for the status.
+func (e *HandshakeError) As(target any) bool {
+	r, ok := target.(*lifecycle.Reason)
+	if ok {
+		*r = statusReason(e.Status).With("%s", e.Reason)
+		r.Err = e
+	}
+	return ok
+}
+
+// statusReason is what an HTTP status means where a WebSocket was wanted. Retry is set where another attempt, later, may succeed.
+func statusReason(status int) lifecycle.Reason {
+	switch status {
+	case http.StatusSwitchingProtocols:
+		return lifecycle.ReasonProtocol // but not as RFC 6455 says
+	case http.StatusBadRequest:
+		return lifecycle.ReasonBadRequest
+	case http.StatusUnauthorized, http.StatusProxyAuthRequired:
+		return lifecycle.ReasonUnauthorized
+	case http.StatusNotFound:
+		return lifecycle.ReasonNotFound
+	case http.StatusRequestTimeout:
+		return lifecycle.ReasonTimeout
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		return lifecycle.ReasonLimit
+	case http.StatusRequestEntityTooLarge, http.StatusRequestHeaderFieldsTooLarge:
+		return lifecycle.ReasonTooBig
+	case http.StatusMethodNotAllowed, http.StatusUpgradeRequired, http.StatusNotImplemented, http.StatusHTTPVersionNotSupported:
+		return lifecycle.ReasonUnsupported
+	}
+	switch status / 100 {
+	case 2, 3:
+		return lifecycle.ReasonUnsupported // something else is at this address
+	case 4:
+		return lifecycle.ReasonRefused
+	}
+	return lifecycle.ReasonInternal
 }

@@ -14,13 +14,13 @@ type Kind uint8
 const (
 	// None is the zero value; no event has it.
 	None Kind = iota
-	// Connecting: an attempt begins, before any network activity. URL and Attempt are set.
+	// Connecting: an attempt begins, before any network activity. As in all events of a Client, URL, without user and password, and Attempt, from 1, are set.
 	Connecting
-	// ConnectFail: the address could not be resolved or reached, or the TLS or proxy step failed. Err is set. Disconnected does not follow.
+	// ConnectFail: the address could not be resolved or reached, or the TLS or proxy step failed. Err, a *ProxyError in it if it was the proxy, and Proxy are set. Disconnected does not follow.
 	ConnectFail
-	// Connected: the network connection stands; the upgrade is still to come. URL, and Proxy if there is one, are set.
+	// Connected: the network connection stands, with TLS and through the proxy if there are any; the upgrade is still to come. Proxy, without user and password, is set if there is one.
 	Connected
-	// Rejected: the server answered the upgrade with anything but a valid acceptance. Err, and Response if there was one, are set. Disconnected follows.
+	// Rejected: the server answered the upgrade with anything but a valid acceptance, or not at all. Err, a *HandshakeError if there was an answer, and Response are set. Disconnected follows.
 	Rejected
 	// Ready: messages may be sent, to Conn. Response, Protocol and Extensions are set.
 	Ready
@@ -42,7 +42,7 @@ const (
 	Closed
 	// Disconnected: the connection is gone. Err (a *CloseError), Code, Reason and Graceful are set; Graceful tells a complete close handshake, or a Rejected, from a failure.
 	Disconnected
-	// BackOff: a persistent Client waits for Delay before it tries again.
+	// BackOff: a persistent Client waits for Delay before it tries again. Attempt is the one that has ended.
 	BackOff
 	// ProtocolError: the peer broke the protocol. Err is a *Violation. A close frame that says so is sent and Disconnected follows; Critical says that even the close frame is impossible
 	// because one was sent already.

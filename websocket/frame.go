@@ -51,9 +51,12 @@ func appendHeader(dst []byte, fin bool, opcode byte, n int) []byte {
 
 // appendMasked appends a frame masked with a fresh key, as clients send them (RFC 6455 section 5.3).
 func appendMasked(dst []byte, fin bool, opcode byte, payload []byte) []byte {
-	var key [4]byte
+	return appendMaskedWith(dst, fin, opcode, newMask(), payload)
+}
+
+func newMask() (key [4]byte) {
 	binary.LittleEndian.PutUint32(key[:], rand.Uint32()) // ChaCha8, seeded by the system
-	return appendMaskedWith(dst, fin, opcode, key, payload)
+	return key
 }
 
 func appendMaskedWith(dst []byte, fin bool, opcode byte, key [4]byte, payload []byte) []byte {
@@ -73,4 +76,20 @@ func appendOwn(dst []byte, server, fin bool, opcode byte, payload []byte) []byte
 		return AppendFrame(dst, fin, opcode, payload)
 	}
 	return appendMasked(dst, fin, opcode, payload)
+}
+
+// finishFrame makes the frame of a payload that stands behind room for the longest header, where it is. op has the reserved bits in it.
+func finishFrame(b []byte, op byte, server bool) []byte {
+	var room [maxHeader]byte
+	payload := b[maxHeader:]
+	head := appendHeader(room[:0], true, op, len(payload))
+	if !server {
+		key := newMask()
+		head[1] |= maskBit
+		head = append(head, key[:]...)
+		mask(payload, key, 0)
+	}
+	b = b[maxHeader-len(head):]
+	copy(b, head)
+	return b
 }

@@ -66,4 +66,5 @@ type agreement struct {
 	subprotocol string
 	extensions  string // as in Sec-WebSocket-Extensions; empty: none
 	rsv         byte   // the reserved bits that the extensions use
+	codecs      []Codec
 }

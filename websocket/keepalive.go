@@ -85,10 +85,12 @@ func (k *keeper) answered(now time.Time) bool {
 
 // unresponsiveNow ends the connection; the reader tells.
 func (c *Conn) unresponsiveNow() {
-	c.mu.Lock()
-	c.unresponsive = c.err == nil
-	c.mu.Unlock()
 	e := &CloseError{Code: CloseAbnormal, Side: Remote, Err: fmt.Errorf("no pong came within %v: %w", c.set.pongTimeout, os.ErrDeadlineExceeded)}
+	c.mu.Lock()
+	if c.err == nil {
+		c.unresponsive = e
+	}
+	c.mu.Unlock()
 	c.startClose(&CloseError{Code: ClosePolicy, Reason: "no pong", Side: Local, Err: e.Err})
 	c.finish(e, false)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"path"
 	"time"
 
@@ -38,6 +39,11 @@ type AcceptOptions struct {
 	Origins []string
 	// Header is added to the answer.
 	Header http.Header
+
+	// Compression is permessage-deflate (RFC 7692); nil means that nothing is compressed.
+	Compression *Deflate
+	// Extensions are further extensions that this end knows.
+	Extensions []Extension
 
 	// MaxMessage bounds an incoming message in bytes: 0 means DefaultMaxMessage, negative no limit. A breach closes with CloseTooBig.
 	MaxMessage int64
@@ -76,13 +82,22 @@ type DialOptions struct {
 	Origin string
 	// TLS is used for wss; nil means the system's roots and the URL's host name.
 	TLS *tls.Config
-	// NetDial replaces the way to the server's address; nil means a net.Dialer.
+	// NetDial replaces the way to the address of the server, or of the proxy, as for unix sockets; nil means a net.Dialer. It must return when ctx ends.
 	NetDial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Proxy chooses the proxy for the server's URL, which it gets without user and password: an http or https URL for one that knows CONNECT, a socks5 or socks5h URL for SOCKS version 5, which in both cases resolves
+	// the server's name itself. User and password in the URL are used. A nil URL is none. nil means ProxyFromEnvironment, or NoProxy if NetDial is set.
+	Proxy func(*url.URL) (*url.URL, error)
+	// ProxyHeader is added to the CONNECT request.
+	ProxyHeader http.Header
+	// ProxyTLS is used for https proxies; nil means the system's roots and the proxy's host name.
+	ProxyTLS *tls.Config
 	// HandshakeTimeout bounds all until the connection is open; 0 means DefaultHandshakeTimeout, negative that only the context does.
 	HandshakeTimeout time.Duration
 
 	// The rest is as in AcceptOptions.
 
+	Compression  *Deflate
+	Extensions   []Extension
 	MaxMessage   int64
 	MaxFrame     int64
 	Unknown      bool
@@ -153,7 +168,7 @@ func (o *AcceptOptions) fill() (AcceptOptions, settings, error) {
 	}
 	s := settings{maxMessage: o.MaxMessage, maxFrame: o.MaxFrame, unknown: o.Unknown, keepalive: o.Keepalive, pongTimeout: o.PongTimeout, poll: o.Poll,
 		closeTimeout: o.CloseTimeout, write: o.WriteTimeout, gather: o.Gather, queueLimit: o.QueueLimit, pool: o.Pool, log: o.Log}
-	errs := []error{s.validate(), checkTokens(o.Subprotocols)}
+	errs := []error{s.validate(), checkTokens(o.Subprotocols), o.Compression.validate()}
 	for _, p := range o.Origins {
 		if _, err := path.Match(p, ""); err != nil {
 			errs = append(errs, fmt.Errorf("websocket: option Origins: pattern %q: %w", p, err))
@@ -170,13 +185,30 @@ func (o *DialOptions) fill() (DialOptions, settings, error) {
 	s := settings{maxMessage: o.MaxMessage, maxFrame: o.MaxFrame, unknown: o.Unknown, keepalive: o.Keepalive, pongTimeout: o.PongTimeout, poll: o.Poll,
 		closeTimeout: o.CloseTimeout, write: o.WriteTimeout, gather: o.Gather, queueLimit: o.QueueLimit, pool: o.Pool, log: o.Log}
 	c := *o
+	switch {
+	case c.Proxy == nil && c.NetDial == nil:
+		c.Proxy = ProxyFromEnvironment
+	case c.Proxy == nil:
+		c.Proxy = NoProxy
+	}
 	if c.NetDial == nil {
 		c.NetDial = new(net.Dialer).DialContext
 	}
 	if c.HandshakeTimeout == 0 {
 		c.HandshakeTimeout = DefaultHandshakeTimeout
 	}
-	return c, s.fill(), errors.Join(s.validate(), checkTokens(o.Subprotocols))
+	return c, s.fill(), errors.Join(s.validate(), checkTokens(o.Subprotocols), o.Compression.validate())
+}
+
+func (o *AcceptOptions) extensions() []Extension { return withDeflate(o.Compression, o.Extensions) }
+func (o *DialOptions) extensions() []Extension   { return withDeflate(o.Compression, o.Extensions) }
+
+// withDeflate puts compression behind the other extensions: what they change is compressed, and not the reverse.
+func withDeflate(d *Deflate, others []Extension) []Extension {
+	if d == nil {
+		return others
+	}
+	return append(others[:len(others):len(others)], d)
 }
 
 func checkTokens(names []string) error {

@@ -14,6 +14,8 @@ const (
 	// minAhead and aheadTimes say how much of a frame's announced length is believed before its bytes are there: this many bytes, or so many times what came.
 	minAhead   = 4 << 10
 	aheadTimes = 3
+	// encodedSlack is, beside an eighth, how much larger than maxMessage a message may come from an extension: what does not compress grows. The extension then holds it to the limit.
+	encodedSlack = 64
 )
 
 // messageBuffers are the borrowed buffers for messages that come in parts.
@@ -157,8 +159,12 @@ func (p *parser) fits() error {
 	if p.maxFrame > 0 && p.left > p.maxFrame {
 		return tooBig("frame", p.left, p.maxFrame)
 	}
-	if have := int64(p.have()); p.maxMessage > 0 && p.left > p.maxMessage-have {
-		return tooBig("message", have+p.left, p.maxMessage)
+	limit := p.maxMessage
+	if p.msgRSV != 0 && limit < math.MaxInt64/2 {
+		limit += limit>>3 + encodedSlack
+	}
+	if have := int64(p.have()); p.maxMessage > 0 && p.left > limit-have {
+		return tooBig("message", have+p.left, limit)
 	}
 	return nil
 }

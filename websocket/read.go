@@ -241,7 +241,7 @@ func (c *Conn) feed(b []byte) error {
 }
 
 // received handles a message or a control frame.
-func (c *Conn) received(op, _ byte, b []byte, more bool) error {
+func (c *Conn) received(op, rsv byte, b []byte, more bool) error {
 	if more != c.gathering {
 		if more {
 			c.gather.start()
@@ -249,6 +249,9 @@ func (c *Conn) received(op, _ byte, b []byte, more bool) error {
 		} else {
 			c.gather.stop() // what is sent now takes the rest along; round flushes if nothing is
 		}
+	}
+	if rsv != 0 {
+		return c.receivedEncoded(op, rsv, b)
 	}
 	switch op {
 	case OpPing:
@@ -259,16 +262,9 @@ func (c *Conn) received(op, _ byte, b []byte, more bool) error {
 		return c.give(Event{Kind: Pong, Data: b})
 	case OpClose:
 		return c.peerCloses(b)
-	case OpText:
-		if !c.wantMsg {
-			return c.give(Event{Kind: Text, Data: b})
-		}
-	case OpBinary:
-		if !c.wantMsg {
-			return c.give(Event{Kind: Binary, Data: b})
-		}
-	default:
-		return c.give(Event{Kind: UnknownMessage, Opcode: op, Data: b})
+	}
+	if !c.wantMsg || op > OpBinary {
+		return c.giveMessage(op, b)
 	}
 	if c.p.take(b) {
 		c.msg = message{MessageType(op), b}
@@ -276,6 +272,44 @@ func (c *Conn) received(op, _ byte, b []byte, more bool) error {
 		c.msg = message{MessageType(op), append(make([]byte, 0, len(b)), b...)}
 	}
 	return errStop
+}
+
+// receivedEncoded handles a message that extensions have changed.
+func (c *Conn) receivedEncoded(op, rsv byte, b []byte) error {
+	buf := messageBuffers.Get().(*[]byte)
+	defer func() {
+		if cap(*buf) <= keepMessage {
+			messageBuffers.Put(buf)
+		}
+	}()
+	data, err := c.agreed.decode((*buf)[:0], op, rsv, b, c.set.maxMessage)
+	*buf = data[:0]
+	if err == nil && op == OpText && !validUTF8(data) {
+		err = errUTF8
+	}
+	switch {
+	case err != nil:
+		return asViolation(err)
+	case !c.wantMsg || op > OpBinary:
+		return c.giveMessage(op, data)
+	case cap(data) <= 2*len(data):
+		*buf = nil // it is the caller's
+	default:
+		data = append(make([]byte, 0, len(data)), data...)
+	}
+	c.msg = message{MessageType(op), data}
+	return errStop
+}
+
+// giveMessage yields a message as an event.
+func (c *Conn) giveMessage(op byte, b []byte) error {
+	switch op {
+	case OpText:
+		return c.give(Event{Kind: Text, Data: b})
+	case OpBinary:
+		return c.give(Event{Kind: Binary, Data: b})
+	}
+	return c.give(Event{Kind: UnknownMessage, Opcode: op, Data: b})
 }
 
 // give yields an event from within the parser.

@@ -52,6 +52,9 @@ func (c *Conn) Write(ctx context.Context, typ MessageType, payload []byte) error
 	if typ != TextMessage && typ != BinaryMessage {
 		return fmt.Errorf("websocket: write: %v is not a type of messages", typ)
 	}
+	if len(c.agreed.codecs) > 0 {
+		return c.writeEncoded(ctx, typ, payload)
+	}
 	return c.writeFrame(ctx, byte(typ), payload)
 }
 
@@ -61,16 +64,56 @@ func (c *Conn) writeFrame(ctx context.Context, op byte, payload []byte) error {
 	}
 	defer c.endSend()
 	f := frameBuffers.Get().(*[]byte)
-	var err error
+	defer putFrame(f)
+	return c.sendError(c.sendPlain(ctx, f, op, payload))
+}
+
+// sendPlain sends a frame without reserved bits, made in f.
+func (c *Conn) sendPlain(ctx context.Context, f *[]byte, op byte, payload []byte) error {
 	if c.server && len(payload) > copyLimit {
 		*f = appendHeader((*f)[:0], true, op, len(payload))
-		err = c.gather.send(ctx, *f, payload)
-	} else {
-		*f = appendOwn((*f)[:0], c.server, true, op, payload)
-		err = c.gather.send(ctx, *f, nil)
+		return c.gather.send(ctx, *f, payload)
 	}
+	*f = appendOwn((*f)[:0], c.server, true, op, payload)
+	return c.gather.send(ctx, *f, nil)
+}
+
+func putFrame(f *[]byte) {
 	if cap(*f) <= keepFrame {
 		frameBuffers.Put(f)
+	}
+}
+
+// writeEncoded sends a message as the extensions make it. Where they want their messages in order, so that encoding and sending are one step, it waits for its turn.
+func (c *Conn) writeEncoded(ctx context.Context, typ MessageType, payload []byte) error {
+	if err := c.beginSend(); err != nil {
+		return err
+	}
+	defer c.endSend()
+	if c.turn != nil {
+		select {
+		case c.turn <- struct{}{}:
+			defer func() { <-c.turn }()
+		case <-ctx.Done():
+			return c.sendError(ctx.Err())
+		}
+	}
+	f := frameBuffers.Get().(*[]byte)
+	defer putFrame(f)
+	var room [maxHeader]byte
+	b, rsv, err := c.agreed.encode(append((*f)[:0], room[:]...), typ, payload)
+	*f = b
+	switch {
+	case err != nil:
+		c.agreed.forget()
+		return err
+	case rsv == 0:
+		err = c.sendPlain(ctx, f, byte(typ), payload)
+	default:
+		err = c.gather.send(ctx, finishFrame(b, byte(typ)|rsv, c.server), nil)
+	}
+	if err != nil {
+		c.agreed.forget()
 	}
 	return c.sendError(err)
 }
@@ -86,34 +129,6 @@ func (c *Conn) control(ctx context.Context, op byte, data []byte) error {
 		return fmt.Errorf("websocket: a control frame of %d bytes, at most %d are allowed", len(data), maxControl)
 	}
 	return c.writeFrame(ctx, op, data)
-}
-
-// Prepared is a message whose server frame was made once, to be written to many. It never changes.
-type Prepared struct {
-	op     byte
-	frame  []byte
-	header int
-}
-
-// Prepare makes the frame. The payload is copied.
-func Prepare(typ MessageType, payload []byte) *Prepared {
-	frame := AppendFrame(make([]byte, 0, maxHeader+len(payload)), true, byte(typ), payload)
-	return &Prepared{op: byte(typ), frame: frame, header: len(frame) - len(payload)}
-}
-
-// Bytes returns the frame as a server sends it, for Queue and for a source. It must not be changed.
-func (p *Prepared) Bytes() []byte { return p.frame }
-
-// WritePrepared is Write of a prepared message. A client masks a copy (RFC 6455 section 5.1).
-func (c *Conn) WritePrepared(ctx context.Context, p *Prepared) error {
-	if !c.server {
-		return c.writeFrame(ctx, p.op, p.frame[p.header:])
-	}
-	if err := c.beginSend(); err != nil {
-		return err
-	}
-	defer c.endSend()
-	return c.sendError(c.gather.send(ctx, p.frame, nil))
 }
 
 // errClientFrames is returned when ready-made frames are given to a client's end.

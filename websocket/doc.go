@@ -1,0 +1,39 @@
+// Package websocket speaks the WebSocket protocol (RFC 6455), as client and as server. It is a package of its own: nothing else of this module is needed to use it.
+// It is not a framework: there are no rooms, no topics and no goroutine that reads for you.
+//
+// A client is a loop over events, from the first attempt to connect to the end:
+//
+//	client := websocket.Client{URL: "wss://example.com/live", Persist: true}
+//	for ev := range client.Events(ctx) {
+//		switch ev.Kind {
+//		case websocket.Ready:
+//			ev.Conn.Write(ctx, websocket.TextMessage, []byte("hello"))
+//		case websocket.Text:
+//			fmt.Printf("%s\n", ev.Data)
+//		case websocket.BackOff:
+//			fmt.Println("no connection; next attempt in", ev.Delay)
+//		}
+//	}
+//
+// Dial and Conn.Read are for those who want one message at a time. A server calls Accept in a handler of net/http and has the same Conn, with the same loop.
+//
+// # Reading
+//
+// One goroutine at a time reads, with Conn.Read, Conn.Events or Client.Events. It also answers pings and the peer's close, so somebody must read. A context that ends, or a loop that is left, ends the waiting and
+// not the connection: the next Read goes on where the last one stopped.
+//
+// # Writing
+//
+// Any number of goroutines may write, ping and close. Messages are never mixed, and each goroutine's go out in its order. A peer that takes nothing holds up those who write to it, only as long as their contexts,
+// and itself for AcceptOptions.WriteTimeout; Conn.Queue and sources do not wait at all. To send the same to many, make it once with Prepare.
+//
+// # Ending
+//
+// Conn.Close does the whole close handshake; Conn.CloseNow does none. Every error after the end is a *CloseError, which is net.ErrClosed to errors.Is. It, the *HandshakeError of a server that refuses and the *ProxyError of a proxy
+// that does, hold a lifecycle.Reason for errors.As: one word for logs, and whether another attempt makes sense.
+//
+// # The way to the server
+//
+// DialOptions has TLS, headers, subprotocols and proxies: HTTP CONNECT and SOCKS5, from the environment unless told otherwise. NetDial replaces the network, for unix sockets for example. The end of the context ends every step
+// at once: resolving, connecting, the proxy, TLS, the upgrade.
+package websocket
