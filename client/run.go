@@ -96,11 +96,11 @@ func (c *Client) attempt(ctx context.Context) {
 
 // failure is the reason of an attempt that failed. Whatever it is, the next one may succeed.
 func failure(err error) lifecycle.Reason {
-	r := lifecycle.ReasonLost
-	if known := lifecycle.ReasonOf(err); known.Is(lifecycle.ReasonTimeout) {
-		r = known
+	switch known := lifecycle.ReasonOf(err); known.Code {
+	case lifecycle.ReasonTimeout.Code, lifecycle.ReasonRefused.Code, lifecycle.ReasonUnauthorized.Code, lifecycle.ReasonNotFound.Code, lifecycle.ReasonLimit.Code:
+		return known.Because(err)
 	}
-	return r.Because(err)
+	return lifecycle.ReasonLost.Because(err)
 }
 
 // serve lives as long as the connection. It ends when reading does: after a break, a close of the server, or the close that send makes.

@@ -49,7 +49,7 @@ kept up over losses once it has stood.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := o.run(c.Context(), c.OutOrStdout(), args[0]); err != nil {
-				return fmt.Errorf("watch %q: %w", args[0], err)
+				return fmt.Errorf("watch %q: %w", withoutPassword(args[0]), err)
 			}
 			return nil
 		},
@@ -72,6 +72,14 @@ const (
 	protocolRTMP      = "rtmp"
 	protocolSession   = "session"
 )
+
+// withoutPassword is an address as it may be shown.
+func withoutPassword(address string) string {
+	if u, err := url.Parse(address); err == nil && u.User != nil {
+		return u.Redacted()
+	}
+	return address
+}
 
 // target is what to watch: the URL to connect to, and the path to follow in a session.
 type target struct {
