@@ -26,7 +26,7 @@ var mayImport = map[string][]string{
 	"flv":       {"amf", "media"},
 	"fmp4":      {"media", "github.com/bluenviron/mediacommon/v2"},
 	"netio":     {},
-	"websocket": {"lifecycle", "netio", "github.com/klauspost/compress", "golang.org/x/net"},
+	"websocket": {"lifecycle", "netio", "github.com/klauspost/compress"},
 	"rtmp":      {"amf", "flv", "lifecycle", "media", "netio"},
 	"session":   {"lifecycle"},
 	"subject":   {"lifecycle", "ring"},
@@ -40,6 +40,7 @@ var mayImport = map[string][]string{
 		"websocket", "github.com/spf13/cobra"},
 	"scripts/check": {},
 	"e2e":           {"amf", "client", "flv", "lifecycle", "media", "rtmp", "session", "websocket"},
+	"e2e/wsinterop": {"lifecycle", "websocket"},
 }
 
 // What test files may import beyond what their package may.

@@ -3,7 +3,7 @@
 # anywhere else it says what is missing, and the tests that need them skip themselves by name.
 set -u
 
-# One line a need: the command (or gst:ELEMENT), then the Debian packages that bring it.
+# One line a need: the command (or gst:ELEMENT, python:MODULE, typelib:NAME=VERSION), then the Debian packages that bring it.
 needs='
 gcc gcc libc6-dev
 node nodejs
@@ -19,11 +19,15 @@ gst:videotestsrc gstreamer1.0-plugins-base
 gst:rtmp2sink gstreamer1.0-plugins-bad
 gst:x264enc gstreamer1.0-plugins-ugly
 gst:avenc_aac gstreamer1.0-libav
+python:websockets python3-websockets
+typelib:Soup=3.0 python3-gi gir1.2-soup-3.0
 '
 
 has() {
 	case $1 in
 	gst:*) gst-inspect-1.0 --exists "${1#gst:}" 2>/dev/null ;;
+	python:*) /usr/bin/python3 -c "import ${1#python:}" 2>/dev/null ;;
+	typelib:*) echo "${1#typelib:}" | sed "s/\(.*\)=\(.*\)/import gi; gi.require_version('\1', '\2')/" | /usr/bin/python3 - 2>/dev/null ;;
 	*) command -v "$1" >/dev/null 2>&1 ;;
 	esac
 }

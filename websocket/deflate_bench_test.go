@@ -15,7 +15,7 @@ func deflateBenchmarks(b *testing.B, run func(b *testing.B, c Codec, to Codec, m
 				d := &Deflate{}
 				b.SetBytes(int64(n))
 				b.ReportAllocs()
-				run(b, d.codec(p, true), d.codec(p, false), records(n))
+				run(b, d.codec(p, true), d.codec(p, false), quotes(n))
 			})
 		}
 	}
@@ -47,7 +47,7 @@ func BenchmarkDeflateEcho(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			c, peer := deflated(b, true, deflateParams{serverNoTakeover: true, clientNoTakeover: true}, nil)
 			go echo(c)
-			wire, _, _ := c.agreed.codecs[0].Encode(nil, TextMessage, records(n))
+			wire, _, _ := c.agreed.codecs[0].Encode(nil, TextMessage, quotes(n))
 			out := packed(OpText, string(wire)).bytes(true)
 			benchExchange(b, peer.TCPConn, out, len(packed(OpText, string(wire)).bytes(false)), 1)
 		})
@@ -58,7 +58,7 @@ func BenchmarkDeflateEcho(b *testing.B) {
 func BenchmarkBroadcastDeflate(b *testing.B) {
 	c, peer := deflated(b, true, deflateParams{serverNoTakeover: true}, nil)
 	go io.Copy(io.Discard, peer)
-	p := Prepare(TextMessage, records(1<<10))
+	p := Prepare(TextMessage, quotes(1<<10))
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := c.WritePrepared(context.Background(), p); err != nil {

@@ -84,11 +84,14 @@ func (c *deflateCodec) Decode(dst []byte, _ MessageType, payload []byte, limit i
 
 // keepTail returns the last n bytes of a and b in the buffer of a.
 func keepTail(a, b []byte, n int) []byte {
-	if len(b) >= n {
-		return append(a[:0], b[len(b)-n:]...)
+	if over := len(b) - n; over > 0 {
+		b = b[over:]
 	}
 	if over := len(a) + len(b) - n; over > 0 {
 		a = a[:copy(a, a[over:])]
+	}
+	if need := len(a) + len(b); need > cap(a) {
+		a = append(make([]byte, 0, min(n, max(need, 2*cap(a)))), a...)
 	}
 	return append(a, b...)
 }
@@ -139,7 +142,11 @@ func appendDeflated(dst, payload, history []byte, level, bits int) ([]byte, erro
 		return dst, err
 	}
 	d.out = dst
-	d.w.ResetDict(d, history)
+	if history == nil {
+		d.w.Reset(d)
+	} else {
+		d.w.ResetDict(d, history)
+	}
 	_, err = d.w.Write(payload)
 	err = errors.Join(err, d.w.Flush())
 	dst, d.out = bytes.TrimSuffix(d.out, flushTail), nil
@@ -165,7 +172,7 @@ type inflater struct {
 	one [1]byte
 }
 
-// appendInflated appends the decompressed payload, at most limit bytes of it (0: no limit). What comes before it is in window.
+// appendInflated appends the decompressed payload, at most limit bytes of it (0: no limit). What comes before it is in window. The payload's buffer may be written to behind it.
 func appendInflated(dst, payload, window []byte, limit int64) ([]byte, error) {
 	if len(payload) == 0 { // strictly one byte is missing, but what is meant is clear
 		return dst, nil
@@ -187,8 +194,12 @@ func appendInflated(dst, payload, window []byte, limit int64) ([]byte, error) {
 
 func (i *inflater) inflate(dst, payload, window []byte, limit int64) ([]byte, error) {
 	start := len(dst)
-	i.buf = append(append(i.buf[:0], payload...), readTail...)
-	i.in.Reset(i.buf)
+	if len(payload) > copyLimit && cap(payload)-len(payload) >= len(readTail) {
+		i.in.Reset(append(payload, readTail...))
+	} else {
+		i.buf = append(append(i.buf[:0], payload...), readTail...)
+		i.in.Reset(i.buf)
+	}
 	for {
 		if err := i.r.(flate.Resetter).Reset(&i.in, window); err != nil {
 			return dst, err

@@ -17,7 +17,7 @@ func FuzzDeflate(f *testing.F) {
 			}
 		}
 	}
-	f.Add(records(2000), false, uint8(9), uint16(300))
+	f.Add(quotes(2000), false, uint8(9), uint16(300))
 	f.Fuzz(func(t *testing.T, data []byte, server bool, bits uint8, at uint16) {
 		const limit = 100_000
 		bits = minWindowBits + bits%(maxWindowBits-minWindowBits+1)

@@ -29,9 +29,15 @@ func testCertificate(t *testing.T) (server, client *tls.Config) {
 	return &tls.Config{Certificates: s.TLS.Certificates}, client
 }
 
-// Wherever an opening stands when its context ends, it returns at once, the connection is closed, and nothing is left behind: the bubble of synctest waits for every goroutine.
-func TestDialCancel(t *testing.T) {
-	server, trusts := testCertificate(t)
+// dialStep is a moment of a dial: what the peer does until then, and nothing after.
+type dialStep struct {
+	name    string
+	proxy   *url.URL
+	address string
+	peer    func(net.Conn) // nil: there is not even a connection
+}
+
+func dialSteps(server *tls.Config) []dialStep {
 	silent := func(nc net.Conn) { io.Copy(io.Discard, nc) }
 	deaf := func(net.Conn) { time.Sleep(2 * time.Second) }
 	connected := func(then func(net.Conn)) func(net.Conn) {
@@ -60,12 +66,7 @@ func TestDialCancel(t *testing.T) {
 		}
 	}
 	web, secureWeb, socksURL := &url.URL{Scheme: "http", Host: "p"}, &url.URL{Scheme: "https", Host: "p"}, &url.URL{Scheme: "socks5", Host: "p", User: url.UserPassword("u", "p")}
-	tests := []struct {
-		name    string
-		proxy   *url.URL
-		address string
-		peer    func(net.Conn)
-	}{
+	return []dialStep{
 		{"connect", nil, "ws://host", nil},
 		{"connect to the proxy", web, "ws://host", nil},
 		{"CONNECT", web, "ws://host", silent},
@@ -86,57 +87,63 @@ func TestDialCancel(t *testing.T) {
 		{"upgrade within TLS that is not read", nil, "wss://host", secured(deaf)},
 		{"upgrade through everything", secureWeb, "wss://host", secured(connected(secured(silent)))},
 	}
-	for _, tt := range tests {
+}
+
+// Wherever an opening stands when its context ends, it returns at once, the connection is closed, and nothing is left behind: the bubble of synctest waits for every goroutine.
+func TestDialCancel(t *testing.T) {
+	server, trusts := testCertificate(t)
+	for _, tt := range dialSteps(server) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				log := lifecycle.NewLog(ring.Limits{})
-				closed := make(chan struct{})
-				var peers sync.WaitGroup
-				defer peers.Wait()
-				o := &DialOptions{TLS: trusts, ProxyTLS: trusts, Log: log, HandshakeTimeout: -1, Proxy: always(tt.proxy), NetDial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-					if tt.peer == nil {
-						close(closed)
-						<-ctx.Done()
-						return nil, ctx.Err()
-					}
-					a, b := net.Pipe()
-					peers.Go(func() {
-						tt.peer(b)
-						b.Close()
-					})
-					return &closeTold{Conn: a, closed: closed}, nil
-				}}
-				ctx, cancel := context.WithCancel(t.Context())
-				start := time.Now()
-				time.AfterFunc(time.Second, cancel)
-				c, err := Dial(ctx, tt.address, o)
-				if c != nil || !errors.Is(err, context.Canceled) || time.Since(start) != time.Second {
-					t.Errorf("Dial returned %v after %v", err, time.Since(start))
-				}
-				if r := lifecycle.ReasonOf(err); len(log.Conns()) != 0 {
-					t.Errorf("%v, and still there: %v", r, log.Conns())
-				}
-				select {
-				case <-closed:
-				default:
-					t.Error("the connection is left open")
-				}
+				dialUntilCancelled(t, tt, trusts)
 			})
 		})
+	}
+}
+
+func dialUntilCancelled(t *testing.T, at dialStep, trusts *tls.Config) {
+	log := lifecycle.NewLog(ring.Limits{})
+	closed := make(chan struct{})
+	var peers sync.WaitGroup
+	defer peers.Wait()
+	o := &DialOptions{TLS: trusts, ProxyTLS: trusts, Log: log, HandshakeTimeout: -1, Proxy: always(at.proxy), NetDial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		if at.peer == nil {
+			close(closed)
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		a, b := net.Pipe()
+		peers.Go(func() {
+			at.peer(b)
+			b.Close()
+		})
+		return &closeTold{Conn: a, closed: closed}, nil
+	}}
+	ctx, cancel := context.WithCancel(t.Context())
+	start := time.Now()
+	time.AfterFunc(time.Second, cancel)
+	c, err := Dial(ctx, at.address, o)
+	if c != nil || !errors.Is(err, context.Canceled) || time.Since(start) != time.Second {
+		t.Errorf("Dial returned %v after %v", err, time.Since(start))
+	}
+	if r := lifecycle.ReasonOf(err); len(log.Conns()) != 0 {
+		t.Errorf("%v, and still there: %v", r, log.Conns())
+	}
+	select {
+	case <-closed:
+	default:
+		t.Error("the connection is left open")
 	}
 }
 
 // closeTold tells when it is closed.
 type closeTold struct {
 	net.Conn
+	once   sync.Once
 	closed chan struct{}
 }
 
 func (c *closeTold) Close() error {
-	select {
-	case <-c.closed:
-	default:
-		close(c.closed)
-	}
+	c.once.Do(func() { close(c.closed) })
 	return c.Conn.Close()
 }

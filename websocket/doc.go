@@ -27,6 +27,11 @@
 // Any number of goroutines may write, ping and close. Messages are never mixed, and each goroutine's go out in its order. A peer that takes nothing holds up those who write to it, only as long as their contexts,
 // and itself for AcceptOptions.WriteTimeout; Conn.Queue and sources do not wait at all. To send the same to many, make it once with Prepare.
 //
+// # Compression
+//
+// The option Compression, at both ends, is permessage-deflate: off unless it is set, each message by itself unless Deflate says otherwise, and only messages of 512 bytes or more. A Prepared message is compressed once for all
+// connections. Extension and Codec are for other extensions; PrepareRequest, VerifyResponse and ProcessRequest are for those who carry the handshake themselves.
+//
 // # Ending
 //
 // Conn.Close does the whole close handshake; Conn.CloseNow does none. Every error after the end is a *CloseError, which is net.ErrClosed to errors.Is. It, the *HandshakeError of a server that refuses and the *ProxyError of a proxy

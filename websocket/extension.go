@@ -30,7 +30,7 @@ type Codec interface {
 	Reserved() byte
 	// Encode appends the message as it is to be sent to dst. false means that this message goes as it is; what is appended then counts for nothing.
 	Encode(dst []byte, typ MessageType, payload []byte) (out []byte, changed bool, err error)
-	// Decode appends the original of a message that has the bit to dst. It must not append more than limit bytes; 0 means no limit. A *Violation says which close code answers the error, others
+	// Decode appends the original of a message that has the bit to dst. The payload's buffer is its own until it returns. It must not append more than limit bytes; 0 means no limit. A *Violation says which close code answers the error, others
 	// are answered with CloseProtocolError.
 	Decode(dst []byte, typ MessageType, payload []byte, limit int64) ([]byte, error)
 }
@@ -211,7 +211,7 @@ func (a *agreement) ordered() bool {
 // encode appends a message as the codecs make it, in the order of the server's answer (RFC 6455 section 9.1), and returns the bits that say so; 0 means that it goes as it is.
 func (a *agreement) encode(dst []byte, typ MessageType, payload []byte) (out []byte, rsv byte, err error) {
 	start := len(dst)
-	for _, c := range a.codecs {
+	for i, c := range a.codecs {
 		out, changed, err := c.Encode(dst[:start], typ, payload)
 		if err != nil {
 			return dst[:start], 0, fmt.Errorf("websocket: write: %w", err)
@@ -221,7 +221,7 @@ func (a *agreement) encode(dst []byte, typ MessageType, payload []byte) (out []b
 		}
 		dst = out
 		rsv |= c.Reserved()
-		if payload = out[start:]; c != a.codecs[len(a.codecs)-1] {
+		if payload = out[start:]; i < len(a.codecs)-1 {
 			payload = slices.Clone(payload) // the next one writes where it stands
 		}
 	}

@@ -219,8 +219,16 @@ func checkSecrets(t *testing.T, s string) {
 	}
 }
 
-// What a proxy refuses is a ConnectFail that says why, and whether another attempt makes sense.
-func TestProxyRefuses(t *testing.T) {
+// refusal is what a proxy does, and what that means.
+type refusal struct {
+	name, scheme string
+	proxy        func(net.Conn)
+	want         string
+	status       int
+	reason       lifecycle.Reason
+}
+
+func refusals() []refusal {
 	web := func(answer string) func(net.Conn) {
 		return func(nc net.Conn) {
 			http.ReadRequest(bufio.NewReader(nc))
@@ -236,13 +244,7 @@ func TestProxyRefuses(t *testing.T) {
 			}
 		}
 	}
-	tests := []struct {
-		name, scheme string
-		proxy        func(net.Conn)
-		want         string
-		status       int
-		reason       lifecycle.Reason
-	}{
+	return []refusal{
 		{"no credentials", "http", web("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"), `status 407: it answered "407 Proxy Authentication Required"`, 407, lifecycle.ReasonUnauthorized},
 		{"forbidden", "http", web("HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\n\r\n"), "status 403", 403, lifecycle.ReasonRefused},
 		{"no way", "http", web("HTTP/1.1 502 Bad Gateway\r\n\r\n"), "status 502", 502, lifecycle.ReasonLost},
@@ -263,7 +265,11 @@ func TestProxyRefuses(t *testing.T) {
 		{"gone in between", "socks5", socks("\x05\x00", "\x05\x00\x00\x01"), "EOF", 0, lifecycle.ReasonLost},
 		{"another scheme", "ftp", socks(), `the scheme "ftp"`, 0, lifecycle.ReasonUnsupported},
 	}
-	for _, tt := range tests {
+}
+
+// What a proxy refuses is a ConnectFail that says why, and whether another attempt makes sense.
+func TestProxyRefuses(t *testing.T) {
+	for _, tt := range refusals() {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			proxy := &url.URL{Scheme: tt.scheme, Host: listen(t, tt.proxy), User: url.UserPassword(secretUser, secretPassword)}
@@ -331,11 +337,10 @@ func TestSocksRequest(t *testing.T) {
 
 func longHost(n int) string { return strings.Repeat("x", n) }
 
-func TestProxyFromEnvironment(t *testing.T) {
+// environments are settings, an address and the proxy for it.
+func environments() [][3]string {
 	const a, b, c = "http://proxy-a:1", "https://u:p@proxy-b:2", "socks5://proxy-c:3"
-	tests := []struct {
-		env, address, want string
-	}{
+	return [][3]string{
 		{"", "ws://a.test", ""},
 		{"HTTP_PROXY=" + a, "ws://a.test", a},
 		{"HTTP_PROXY=" + a, "wss://a.test", ""},
@@ -369,17 +374,21 @@ func TestProxyFromEnvironment(t *testing.T) {
 		{"HTTP_PROXY=" + a + " NO_PROXY=11.1.2.3:81,[2001:db8::1]:80,,", "ws://[2001:db8::1]", ""},
 		{"HTTP_PROXY=" + a + " NO_PROXY=2001:db8::1", "ws://[2001:db8::1]", ""},
 	}
-	for _, tt := range tests {
-		t.Run(tt.env+" "+tt.address, func(t *testing.T) {
+}
+
+func TestProxyFromEnvironment(t *testing.T) {
+	for _, tt := range environments() {
+		env, address, want := tt[0], tt[1], tt[2]
+		t.Run(env+" "+address, func(t *testing.T) {
 			for _, name := range []string{"http_proxy", "https_proxy", "all_proxy", "no_proxy", "request_method"} {
 				t.Setenv(name, "")
 				t.Setenv(strings.ToUpper(name), "")
 			}
-			for setting := range strings.FieldsSeq(tt.env) {
+			for setting := range strings.FieldsSeq(env) {
 				name, value, _ := strings.Cut(setting, "=")
 				t.Setenv(name, value)
 			}
-			u, err := url.Parse(tt.address)
+			u, err := url.Parse(address)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -391,8 +400,8 @@ func TestProxyFromEnvironment(t *testing.T) {
 			case p != nil:
 				got = p.String()
 			}
-			if got != tt.want {
-				t.Errorf("got %q, want %q", got, tt.want)
+			if got != want {
+				t.Errorf("got %q, want %q", got, want)
 			}
 		})
 	}
@@ -435,3 +444,34 @@ func TestAddressSecrets(t *testing.T) {
 }
 
 func proxyAt(addr string) *url.URL { return &url.URL{Scheme: "http", Host: addr} }
+
+// script is a connection of which the peer's part is known before.
+type script struct {
+	net.Conn
+	io.Reader
+}
+
+func (s script) Read(b []byte) (int, error)  { return s.Reader.Read(b) }
+func (s script) Write(b []byte) (int, error) { return len(b), nil }
+
+// Whatever a SOCKS proxy says, either it has agreed, or there is an error; what comes behind its agreement stays unread.
+func FuzzSocks(f *testing.F) {
+	f.Add([]byte("\x05\x00\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x50rest"), false)
+	f.Add([]byte("\x05\x02\x01\x00\x05\x00\x00\x03\x01a\x00\x50rest"), true)
+	f.Add([]byte("\x05\xff"), true)
+	f.Add([]byte("\x05\x00\x05\x05"), false)
+	f.Fuzz(func(t *testing.T, b []byte, login bool) {
+		var user *url.Userinfo
+		if login {
+			user = url.UserPassword("u", "p")
+		}
+		r, refused := strings.NewReader(string(b)), &ProxyError{}
+		err := socksConnect(script{Reader: r}, user, "host:80", refused)
+		switch read := b[:len(b)-r.Len()]; {
+		case err == refused && (refused.Reason == "" || refused.reason.IsZero()):
+			t.Errorf("%x: a refusal without a reason", b)
+		case err == nil && (len(read) < 2+2+5 || len(read) > 4+5+255+2 || read[0] != socksVersion):
+			t.Errorf("%x: read %x", b, read)
+		}
+	})
+}

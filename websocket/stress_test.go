@@ -83,7 +83,9 @@ func (s *stress) ping() {
 }
 
 // read goes on reading, now with the one call and now with the other, until the end.
-func (s *stress) read() {
+func (s *stress) read() { s.readUntil(func() bool { return s.c.Err() != nil }) }
+
+func (s *stress) readUntil(done func() bool) {
 	last := map[int]int{}
 	take := func(b []byte) {
 		sender, i := s.check(b)
@@ -95,7 +97,7 @@ func (s *stress) read() {
 			close(s.enough)
 		}
 	}
-	for s.c.Err() == nil {
+	for !done() {
 		ctx, cancel := context.WithCancel(context.Background())
 		time.AfterFunc(time.Duration(rand.IntN(2000))*time.Microsecond, cancel)
 		if rand.IntN(2) == 0 {
@@ -107,7 +109,7 @@ func (s *stress) read() {
 				if ev.Kind == Text {
 					take(ev.Data)
 				}
-				if rand.IntN(50) == 0 {
+				if done() || rand.IntN(50) == 0 {
 					break
 				}
 			}
@@ -153,10 +155,30 @@ func TestEverythingAtOnce(t *testing.T) {
 		for _, s := range ends {
 			s.wg.Wait()
 			<-s.c.Done()
-			if s.received.Load() == 0 || !errors.Is(s.c.Err(), net.ErrClosed) || s.c.State() != StateClosed {
-				t.Errorf("round %d: %d messages, ended with %v, state %v", round, s.received.Load(), s.c.Err(), s.c.State())
+			if !errors.Is(s.c.Err(), net.ErrClosed) || s.c.State() != StateClosed {
+				t.Errorf("round %d: ended with %v, state %v", round, s.c.Err(), s.c.State())
 			}
 		}
+	}
+}
+
+// A reader whose contexts end all the time, and which leaves its loops, loses nothing.
+func TestImpatientReader(t *testing.T) {
+	const senders, messages = 4, 150
+	client, server := both(t, nil, nil)
+	for _, ends := range [][2]*Conn{{client, server}, {server, client}} {
+		s := &stress{t: t, c: ends[1], enough: make(chan struct{})}
+		for sender := range senders {
+			s.wg.Go(func() {
+				for i := range messages {
+					if err := ends[0].Write(testContext(t), TextMessage, numbered(sender, i)); err != nil {
+						t.Errorf("Write: %v", err)
+					}
+				}
+			})
+		}
+		s.readUntil(func() bool { return s.received.Load() == senders*messages || t.Context().Err() != nil })
+		s.wg.Wait()
 	}
 }
 

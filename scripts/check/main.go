@@ -104,7 +104,7 @@ func format(t *tally) {
 	t.pass(1)
 }
 
-// unit runs the tests of all packages but e2e, the layout test among them, under the race detector.
+// unit runs the tests of all packages but those under e2e, the layout test among them, under the race detector.
 func unit(t *tally) {
 	out, err := exec.Command("go", "list", "./...").Output()
 	if err != nil {
@@ -118,7 +118,7 @@ func unit(t *tally) {
 		t.skip("race detector: gcc is not installed")
 	}
 	for _, p := range strings.Fields(string(out)) {
-		if !strings.HasSuffix(p, "/e2e") {
+		if !strings.Contains(p+"/", "/e2e/") {
 			args = append(args, p)
 		}
 	}
@@ -161,7 +161,8 @@ const endToEndParallel = 6
 
 func endToEnd(t *tally) {
 	if _, err := exec.LookPath("npm"); err == nil {
-		install(t, "e2e") // the browser's tests skip themselves without it
+		install(t, "e2e") // the tests that need these skip themselves without them
+		install(t, "e2e/wsinterop")
 	}
-	goTest(t, "-count=1", "-parallel="+strconv.Itoa(endToEndParallel), "-timeout", endToEndTimeout.String(), "./e2e")
+	goTest(t, "-count=1", "-parallel="+strconv.Itoa(endToEndParallel), "-timeout", endToEndTimeout.String(), "./e2e/...")
 }
