@@ -3,14 +3,14 @@
 
 FUZZTIME ?= 10m
 
-.PHONY: build test quick fuzz deps format vet staticcheck unit js e2e
+.PHONY: build test quick fuzz deps format vet staticcheck unit bench js e2e
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/hawser ./cmd/hawser
 
 # test runs all there is, with real programs; on Debian as root it installs those that are missing.
 test: deps
-	go run ./scripts/check format vet staticcheck unit js fuzz e2e
+	go run ./scripts/check format vet staticcheck unit bench js fuzz e2e
 
 # quick is test without the programs, the browser and the fuzzing.
 quick:
@@ -20,7 +20,7 @@ quick:
 fuzz:
 	go run ./scripts/check -fuzztime $(FUZZTIME) fuzz
 
-format vet staticcheck unit js e2e:
+format vet staticcheck unit bench js e2e:
 	go run ./scripts/check $@
 
 deps:

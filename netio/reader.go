@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// DefaultReadSize is the size of the buffers that a Reader reads into, in bytes, unless it is told another.
-const DefaultReadSize = 64 << 10
+// DefaultReadSize is the size of the buffers that a Reader reads into, in bytes, unless it is told another: a message of 64 KiB and its header arrive in one piece.
+const DefaultReadSize = 128 << 10
 
 // heldReadSize is the greatest size of a buffer that a Reader keeps where it cannot wait without one: a full TLS record, the most that one read gives.
 const heldReadSize = 16 << 10

@@ -46,7 +46,13 @@ func (s *scratch) writev(fd uintptr) {
 		return
 	}
 	for {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&s.iov[0])), uintptr(len(s.iov)))
+		var n uintptr
+		var errno syscall.Errno
+		if len(s.iov) == 1 { // write is cheaper than writev
+			n, _, errno = syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(s.iov[0].Base)), uintptr(s.tried))
+		} else {
+			n, _, errno = syscall.RawSyscall(syscall.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&s.iov[0])), uintptr(len(s.iov)))
+		}
 		if errno == syscall.EINTR {
 			continue
 		}

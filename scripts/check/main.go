@@ -61,6 +61,10 @@ var checks = map[string]func(*tally){
 	"js":   javascript,
 	"fuzz": fuzz,
 	"e2e":  endToEnd,
+	"bench": func(t *tally) { // a module of its own
+		command(t, "bench: vet", "go", "-C", "bench", "vet", "./...")
+		command(t, "bench: test", "go", "-C", "bench", "test", "./...")
+	},
 }
 
 // fuzzTime is how long each fuzz target runs.
