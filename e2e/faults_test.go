@@ -112,6 +112,7 @@ func TestGarbageOverHTTP(t *testing.T) {
 		if said := hungUp(t, c, closeTimeout); !bytes.HasPrefix(said, []byte("HTTP/1.1 400")) {
 			t.Errorf("the server said %q, want a 400", said)
 		}
+		s.awaitEvent("protocol_error of that connection", func(e event) bool { return e.Kind == "protocol_error" && e.Remote == c.LocalAddr().String() })
 	})
 	for name, request := range map[string]string{
 		"no upgrade":    "GET /session HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",

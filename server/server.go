@@ -199,6 +199,7 @@ func (s *Server) Serve(ctx context.Context, httpListener, rtmpListener net.Liste
 		running.Go(func() { fail(s.rtmp.Serve(ctx, rtmpListener)) })
 	}
 	web := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, ErrorLog: slog.NewLogLogger(s.opts.Logger.Handler(), slog.LevelDebug)}
+	(&garbage{log: s.log}).watch(web)
 	if httpListener != nil {
 		running.Go(func() {
 			if err := web.Serve(httpListener); !errors.Is(err, http.ErrServerClosed) {

@@ -26,7 +26,7 @@ const (
 	stateLoggedIn  = "logged_in" // green
 )
 
-// kindProtocolError is the event of a session whose client broke a rule; its end follows.
+// kindProtocolError is the event of a client that broke a rule of its protocol; the connection's end follows.
 const kindProtocolError = "protocol_error"
 
 // KindSlow is the event of a session that is slower than the history of what it follows.
