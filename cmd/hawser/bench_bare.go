@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -71,6 +70,6 @@ func (b *bareLoop) write(message []byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, fd := range b.fds {
-		syscall.Write(fd, message) // a full socket loses it: the viewers are never slow
+		writeRaw(fd, message) // a full socket loses it: the viewers are never slow
 	}
 }

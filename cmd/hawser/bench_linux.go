@@ -59,6 +59,9 @@ func pinSelf(cpu int) error {
 	return err
 }
 
+// writeRaw writes to a socket, and does not wait.
+func writeRaw(fd int, b []byte) { syscall.Write(fd, b) }
+
 // usage is the processor time and the resident memory of a process.
 func usage(pid int) (cpu time.Duration, rss int64, err error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
