@@ -192,6 +192,20 @@ func (c *sessionConn) receive(b []byte) {
 	}
 	c.forget()
 	req, err := c.machine.Receive(b)
+	c.act(req, err)
+	if _, ok := req.(session.Hello); ok {
+		for {
+			req, err := c.machine.Next()
+			if req == nil && err == nil {
+				return
+			}
+			c.act(req, err)
+		}
+	}
+}
+
+// act does what one request asks, or answers a message that breaks a rule.
+func (c *sessionConn) act(req session.Request, err error) {
 	if err != nil {
 		var e *session.Error
 		if errors.As(err, &e) {

@@ -2,11 +2,14 @@ package session
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"hawser/lifecycle"
 )
+
+// DefaultMaxHeld bounds what arrives while the client is paused and is kept for Resume, in bytes, unless ClientOptions.MaxHeld says otherwise. Beyond it the connection is given up,
+// which loses nothing that the server keeps.
+const DefaultMaxHeld = 8 << 20
 
 // ClientOptions says who a client is.
 type ClientOptions struct {
@@ -14,6 +17,14 @@ type ClientOptions struct {
 	Name string
 	// Token is the credential; empty for none.
 	Token string
+	// Provider says that credentials are asked for at each login: RetrievingCredentials follows Connected, and the driver calls Credentials or CredentialsFailed.
+	Provider bool
+	// Publisher names this client object: MinPublisher to MaxPublisher random letters, digits, "-" and "_". Empty means that requests which are sent again after a break may be done twice.
+	Publisher string
+	// MaxPending and MaxPendingBytes bound the publishes and calls that wait for an answer, or to be sent. 0 means DefaultMaxPending and DefaultMaxPendingBytes.
+	MaxPending, MaxPendingBytes int
+	// MaxHeld bounds what arrives during a pause; 0 means DefaultMaxHeld.
+	MaxHeld int
 	// Strict makes a change of state that states.json does not allow a panic; otherwise it is not made. For tests.
 	Strict bool
 }
@@ -21,32 +32,44 @@ type ClientOptions struct {
 // Client is the client's machine: its state, its subscriptions with their positions, and what is to be sent. The driver (package client) says what happens
 // to the connection (Opened, Failed, Retry, Closed, Broken, GiveUp, Unreachable) and what arrives (Receive, ReceiveMedia), the application what it wants; after each
 // call the driver takes what is to be sent, whether to close, and the events (TakeMessages, TakeClose, TakeEvents). Subscriptions outlive the connection:
-// after each login the machine asks for them again from where they stand. Its methods must not run at once.
+// the hello of the next one asks for them again from where they stand. Its methods must not run at once.
 type Client struct {
 	o         ClientOptions
 	state     State
 	session   string
+	user      string
 	heartbeat time.Duration
+	lifetime  time.Duration // of the credentials, from the welcome on; 0 means no end
+
+	greeting bool // a hello was said that has no answer yet
+	linked   bool // a welcome came on the connection that stands
+	moving   bool // the hello was said on a second connection
+	moveEnd  lifecycle.Reason
+	late     []Message // what is asked while greeting; sent after the welcome
+
+	held     [][]byte // what came during a pause; text begins with "{"
+	heldSize int
+	heldEnd  lifecycle.Reason // the server ended the session during a pause
 
 	subs    followers
 	plays   followers
-	pubs    []pending // in the order of their ids
-	lastID  uint64
+	sources []Message
+	pending pendings
 	lastPin uint64
+	renewal uint64 // the id of the Renew that has no answer yet
 
 	out     [][]byte
 	events  []Event
 	closing lifecycle.Reason
 }
 
-// pending is a publish without an answer.
-type pending struct {
-	id   uint64
-	path string
-}
-
 // NewClient makes a machine in the state Disconnected.
-func NewClient(o ClientOptions) *Client { return &Client{o: o} }
+func NewClient(o ClientOptions) *Client {
+	if o.MaxHeld <= 0 {
+		o.MaxHeld = DefaultMaxHeld
+	}
+	return &Client{o: o, pending: newPendings(o.MaxPending, o.MaxPendingBytes)}
+}
 
 // State returns the state.
 func (c *Client) State() State { return c.state }
@@ -54,8 +77,17 @@ func (c *Client) State() State { return c.state }
 // Session returns the name that the server gave the session; empty before the first welcome.
 func (c *Client) Session() string { return c.session }
 
+// User returns who the server says this client is; empty before the first welcome and without authentication.
+func (c *Client) User() string { return c.user }
+
+// Linked says whether a welcome came on the connection that stands: in LoggedIn always, in Paused unless the connection broke.
+func (c *Client) Linked() bool { return c.linked }
+
 // Heartbeat returns the interval at which the server wants pings, as the last welcome said; 0 before that, or when it wants none.
 func (c *Client) Heartbeat() time.Duration { return c.heartbeat }
+
+// Lifetime returns how long after the last login, or the last EventRenewed without a reason, the credentials end; 0 when they do not.
+func (c *Client) Lifetime() time.Duration { return c.lifetime }
 
 // TakeMessages returns the text messages to be sent, in order, and forgets them.
 func (c *Client) TakeMessages() [][]byte {
@@ -94,6 +126,16 @@ func (c *Client) set(next State, r lifecycle.Reason) bool {
 // send queues a message.
 func (c *Client) send(m *Message) { c.out = append(c.out, Append(nil, m)) }
 
+// request sends a message on the connection that stands, and again after the welcome on one that is greeted. Without either it is nothing: the next hello tells it.
+func (c *Client) request(m Message) {
+	if c.linked {
+		c.send(&m)
+	}
+	if c.greeting {
+		c.late = append(c.late, m)
+	}
+}
+
 // Connect starts the first attempt. It does nothing unless the state is Disconnected.
 func (c *Client) Connect() {
 	if c.state == Disconnected {
@@ -101,21 +143,49 @@ func (c *Client) Connect() {
 	}
 }
 
-// Retry starts the next attempt, when the back-off is over or the network is back. It does nothing unless the state is Failed, Lost or Unreachable.
+// Retry starts the next attempt, when the back-off is over or the network is back. It does nothing unless the state is Failed, Lost, Unreachable or CredentialsRetrievalFailed.
 func (c *Client) Retry() {
-	if c.state == Failed || c.state == Lost || c.state == Unreachable {
+	switch c.state {
+	case Failed, Lost, Unreachable, CredentialsRetrievalFailed:
 		c.set(Connecting, lifecycle.Reason{})
 	}
 }
 
-// Opened says that the attempt succeeded: the WebSocket stands. The machine says hello. It does nothing unless the state is Connecting.
+// Opened says that the attempt succeeded: the connection stands. The machine says hello, or waits for Credentials. It does nothing unless the state is Connecting.
 func (c *Client) Opened() {
 	if c.state != Connecting {
 		return
 	}
 	c.set(Connected, lifecycle.Reason{})
-	c.send(&Message{Type: TypeHello, Hello: Hello{Version: Version, Client: c.o.Name, Token: c.o.Token, Session: c.session}})
+	if c.o.Provider {
+		c.set(RetrievingCredentials, lifecycle.Reason{})
+		return
+	}
+	c.greet(c.o.Token)
 }
+
+// Credentials says what the provider has given for this login. It does nothing unless the state is RetrievingCredentials.
+func (c *Client) Credentials(token string) {
+	if c.state == RetrievingCredentials {
+		c.set(CredentialsRetrieved, lifecycle.Reason{})
+		c.greet(token)
+	}
+}
+
+// CredentialsFailed says that the provider has failed. The connection is closed; with r.Retry the driver calls Retry after a back-off, otherwise everything ends.
+func (c *Client) CredentialsFailed(r lifecycle.Reason) {
+	if c.state != RetrievingCredentials {
+		return
+	}
+	c.closing = lifecycle.ReasonDone
+	c.set(CredentialsRetrievalFailed, r)
+	if !r.Retry {
+		c.disconnect(r)
+	}
+}
+
+// greet says hello on the connection that was opened.
+func (c *Client) greet(token string) { c.out = append(c.out, c.hello(token, false)) }
 
 // Failed says that the attempt failed. It does nothing unless the state is Connecting.
 func (c *Client) Failed(r lifecycle.Reason) {
@@ -126,47 +196,65 @@ func (c *Client) Failed(r lifecycle.Reason) {
 
 // Unreachable says that the machine has no network. An attempt, a session or the waiting for an attempt ends.
 func (c *Client) Unreachable() {
-	if c.state == Connected {
-		c.set(Lost, lifecycle.ReasonLost)
+	switch c.state {
+	case Connected, RetrievingCredentials, CredentialsRetrieved, Paused:
+		c.Broken(lifecycle.ReasonLost)
 	}
 	if c.state.May(Unreachable) {
 		c.set(Unreachable, lifecycle.ReasonLost)
-		c.dropped(lifecycle.ReasonLost)
+		c.dropped()
 	}
 }
 
-// Broken says that the connection is gone without a word of the server, or that the driver gives it up (lifecycle.ReasonTimeout): attempts follow.
+// Broken says that the connection is gone without a word of the server, or that the driver gives it up (lifecycle.ReasonTimeout): attempts follow, after a pause when that is over.
 func (c *Client) Broken(r lifecycle.Reason) {
-	if c.state == Connecting {
+	switch {
+	case c.moving:
+		c.moveEnd = r // the other connection may still take over
+	case c.state == Connecting:
 		c.Failed(r)
-	}
-	if c.online() {
+	case c.state == Paused:
+		c.dropped()
+		c.held, c.heldSize = nil, 0 // the server is asked for it again
+	case c.online():
 		c.lost(r)
 	}
 }
 
 // GiveUp is Broken for a connection that still stands and is to be closed.
 func (c *Client) GiveUp(r lifecycle.Reason) {
-	if c.online() {
+	if c.online() && !c.moving {
 		c.closing = r
-		c.lost(r)
+	}
+	if c.online() {
+		c.Broken(r)
 	}
 }
 
 // Closed says that the server closed the connection with a reason of its own. A final one ends the session; another is like Broken.
 func (c *Client) Closed(r lifecycle.Reason) {
 	switch {
-	case !c.online() || r.Retry:
+	case c.moving, !c.online(), r.Retry:
 		c.Broken(r)
+	case c.state == Paused:
+		c.heldEnd, c.linked = r, false // Resume tells, after what is held
 	case c.state != LoggedIn:
-		c.set(LoginFailed, r)
-		c.disconnect(r)
+		c.refused(r)
 	case r.Is(lifecycle.ReasonDone):
 		c.disconnect(r)
 	default:
 		c.set(Ejected, r)
 		c.disconnect(r)
 	}
+}
+
+// refused is the end of a login.
+func (c *Client) refused(r lifecycle.Reason) {
+	if c.state == RetrievingCredentials { // the server did not wait for them
+		c.set(CredentialsRetrieved, lifecycle.Reason{})
+	}
+	c.set(LoginFailed, r)
+	c.disconnect(r)
 }
 
 // Disconnect ends everything, as the application asked; subscriptions are removed.
@@ -186,170 +274,49 @@ func (c *Client) online() bool {
 	case Connected, RetrievingCredentials, CredentialsRetrieved, Reconnected, LoggedIn:
 		return true
 	}
-	return false
+	return c.linked
 }
 
 func (c *Client) disconnect(r lifecycle.Reason) {
 	c.set(Disconnected, r)
-	c.dropped(lifecycle.ReasonLost)
-	c.subs, c.plays, c.session = followers{}, followers{}, ""
+	c.dropped()
+	for _, p := range c.pending.takeAll() {
+		c.unanswered(p)
+	}
+	c.subs, c.plays, c.sources, c.session, c.user = followers{}, followers{}, nil, "", ""
+	c.held, c.heldSize, c.heldEnd = nil, 0, lifecycle.Reason{}
 }
 
 func (c *Client) lost(r lifecycle.Reason) {
 	c.set(Lost, r)
-	c.dropped(r)
+	c.dropped()
 }
 
-// dropped tells of the publishes whose fate is unknown, and that subscriptions have no answer any more.
-func (c *Client) dropped(lifecycle.Reason) {
-	for _, p := range c.pubs {
-		c.events = append(c.events, Event{Kind: EventError, ID: p.id, Path: p.path, Reason: lifecycle.ReasonLost})
+// dropped is what the end of a connection does: calls that are not to be sent again have failed, and nothing has an answer any more.
+func (c *Client) dropped() {
+	c.linked, c.greeting, c.moving, c.moveEnd, c.late, c.lifetime = false, false, false, lifecycle.Reason{}, nil, 0
+	for _, p := range c.pending.dropped() {
+		c.unanswered(p)
 	}
-	c.pubs = nil
 	c.subs.unanswered()
 	c.plays.unanswered()
 }
 
-// loggedIn asks again for all that is followed.
-func (c *Client) loggedIn() {
-	c.set(LoggedIn, lifecycle.Reason{})
-	for _, f := range c.subs.order {
-		c.ask(TypeSubscribe, f)
+// unanswered tells of a request whose fate is not known.
+func (c *Client) unanswered(p pending) {
+	kind := EventError
+	if p.call {
+		kind = EventResult
 	}
-	for _, f := range c.plays.order {
-		c.ask(TypePlay, f)
-	}
+	c.events = append(c.events, Event{Kind: kind, ID: p.id, Path: p.path, Reason: lifecycle.ReasonLost})
 }
 
-// ask sends a subscribe or play: from where it stands, or as the application wanted at first.
-func (c *Client) ask(t Type, f *follower) {
-	m := Message{Type: t, Path: f.path, From: f.from, Epoch: f.epoch, Offset: f.next}
-	if f.placed && f.resume {
-		m.From = FromOffset
-	}
-	c.send(&m)
-}
-
-// SubscribeOptions says where a subscription starts; the zero value means from a snapshot.
-type SubscribeOptions struct {
-	// From is FromSnapshot (also when zero), FromLive or FromOffset.
-	From From
-	// Epoch and Offset are the next update wanted, with FromOffset.
-	Epoch, Offset uint64
-}
-
-// Subscribe follows the data of a path, now or as soon as the client is logged in, and over reconnects. It fails when the path makes no sense or is followed already.
-func (c *Client) Subscribe(path string, o SubscribeOptions) error {
-	f := &follower{path: path, from: defaultFrom(o.From, FromSnapshot), resume: true}
-	if f.from == FromOffset {
-		f.epoch, f.next, f.placed = o.Epoch, o.Offset, true
-	}
-	if err := c.subs.add(f, TypeSubscribe); err != nil {
-		return err
-	}
-	if c.state == LoggedIn {
-		c.ask(TypeSubscribe, f)
-	}
-	return nil
-}
-
-// Unsubscribe ends a subscription; what is still on its way is not handed out. It does nothing when there is none.
-func (c *Client) Unsubscribe(path string) {
-	if c.subs.remove(path) && c.state == LoggedIn {
-		c.send(&Message{Type: TypeUnsubscribe, Path: path})
-	}
-}
-
-// PlayOptions says where a play starts; the zero value means at the newest keyframe, after each reconnect too.
-type PlayOptions struct {
-	// Resume asks after a reconnect for the next frame that was not received, where the server still has it, and not for the newest keyframe.
-	Resume bool
-}
-
-// Play asks for the media of a path, now or as soon as the client is logged in, and over reconnects. It fails when the path makes no sense or is played already.
-func (c *Client) Play(path string, o PlayOptions) error {
-	f := &follower{path: path, from: FromKeyframe, resume: o.Resume}
-	if err := c.plays.add(f, TypePlay); err != nil {
-		return err
-	}
-	if c.state == LoggedIn {
-		c.ask(TypePlay, f)
-	}
-	return nil
-}
-
-// Stop ends a play. It does nothing when there is none.
-func (c *Client) Stop(path string) {
-	if c.plays.remove(path) && c.state == LoggedIn {
-		c.send(&Message{Type: TypeStop, Path: path})
-	}
-}
-
-// Publish sends data and returns the id that the ack or error will have; p.ID is ignored. An empty p.Kind means KindRecord when there are Fields, else
-// KindLog. It fails when the path or the JSON makes no sense, and with lifecycle.ReasonLost when the client is not logged in.
-func (c *Client) Publish(p Publish) (id uint64, err error) {
-	if err := CheckPath(p.Path); err != nil {
-		return 0, err
-	}
-	if c.state != LoggedIn {
-		return 0, &Error{Reason: lifecycle.ReasonLost.With("not logged in"), Path: p.Path}
-	}
-	if p.Kind == KindNone && p.Fields != nil {
-		p.Kind = KindRecord
-	}
-	payload := p.Data
-	if p.Kind == KindRecord {
-		payload, p.Data = p.Fields, nil
-	} else {
-		p.Fields = nil
-	}
-	if err := checkJSON(payload, p.Kind == KindRecord); err != nil {
-		err.Path = p.Path
-		return 0, err
-	}
-	c.lastID++
-	c.pubs = append(c.pubs, pending{c.lastID, p.Path})
-	c.send(&Message{Type: TypePublish, ID: c.lastID, Path: p.Path, Kind: p.Kind, Data: p.Data, Fields: p.Fields, Time: p.Time, HasTime: p.HasTime})
-	return c.lastID, nil
-}
-
-// Ping sends a ping and returns its id; 0 when the client is not logged in.
+// Ping sends a ping and returns its id; 0 when no welcome came on a connection that stands.
 func (c *Client) Ping() (id uint64) {
-	if c.state != LoggedIn {
+	if !c.linked {
 		return 0
 	}
 	c.lastPin++
 	c.send(&Message{Type: TypePing, ID: c.lastPin})
 	return c.lastPin
-}
-
-// checkJSON says what is wrong with what an application wants to publish.
-func checkJSON(b []byte, object bool) *Error {
-	s := scanner{b: b}
-	_, err := s.value(MaxDepth - 1)
-	if err == nil {
-		err = s.end()
-	}
-	if err != nil {
-		return &Error{Reason: lifecycle.ReasonBadRequest.With("not JSON: %s", err.(*Error).Reason.Text)}
-	}
-	if (scanner{b: b}).first() != '{' && object {
-		return &Error{Reason: lifecycle.ReasonBadRequest.With("fields: want a JSON object")}
-	}
-	return nil
-}
-
-func (s scanner) first() byte { return s.peek() }
-
-// settle forgets a publish that was answered.
-func (c *Client) settle(id uint64) bool {
-	i, ok := slices.BinarySearchFunc(c.pubs, id, func(p pending, id uint64) int { return int(int64(p.id - id)) })
-	switch {
-	case !ok:
-	case i == 0:
-		c.pubs = c.pubs[1:]
-	default:
-		c.pubs = slices.Delete(c.pubs, i, i+1)
-	}
-	return ok
 }

@@ -91,6 +91,10 @@ func TestClientRefusesNonsense(t *testing.T) {
 		}
 	}
 	c.Broken(lifecycle.ReasonLost)
+	if _, err := c.Publish(Publish{Path: "/a", Data: []byte("1")}); err != nil {
+		t.Error("a publish does not wait for the next connection:", err)
+	}
+	c.Disconnect()
 	if _, err := c.Publish(Publish{Path: "/a", Data: []byte("1")}); !errors.Is(err, lifecycle.ReasonLost) {
 		t.Error(err)
 	}
@@ -112,6 +116,7 @@ func TestClientSettlesPublishesInAnyOrder(t *testing.T) {
 		c.Receive([]byte(`{"t":"ack","id":` + id + `,"path":"/a","epoch":"0000000000000001","offset":1}`))
 	}
 	c.Broken(lifecycle.ReasonLost)
+	c.Disconnect()
 	var acks, lost []uint64
 	for _, ev := range c.TakeEvents() {
 		switch ev.Kind {

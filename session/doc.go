@@ -25,6 +25,14 @@ const (
 	DefaultMaxMessage = 1 << 20
 	// DefaultMaxSubscriptions bounds the subscriptions of a session, and by itself the plays, unless ServerOptions.MaxSubscriptions says otherwise.
 	DefaultMaxSubscriptions = 1000
+	// MaxWindow bounds the rows of a window.
+	MaxWindow = 500
+	// MaxFilters bounds the filters of a window, MaxNames the fields that a subscription names.
+	MaxFilters = 16
+	MaxNames   = 1000
+	// MinPublisher and MaxPublisher bound the name of a publisher, in bytes: letters, digits, "-" and "_".
+	MinPublisher = 16
+	MaxPublisher = 64
 	// MaxPath bounds a path, in bytes.
 	MaxPath = 255
 	// MaxDepth bounds how deep objects and arrays may stand within each other in a message.

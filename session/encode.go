@@ -28,21 +28,73 @@ func Append(dst []byte, m *Message) []byte {
 func appendToServer(dst []byte, m *Message) []byte {
 	switch m.Type {
 	case TypeHello:
-		dst = appendUint(dst, "version", uint64(m.Version))
-		dst = appendOptional(dst, "client", m.Client)
-		dst = appendOptional(dst, "token", m.Token)
-		return appendOptional(dst, "session", m.Session)
+		return appendHello(dst, m)
 	case TypePublish:
 		dst = appendString(appendID(dst, m.ID), "path", m.Path)
-		return appendTime(appendPayload(appendKind(dst, max(m.Kind, KindLog)), m), m)
+		dst = appendTime(appendPayload(appendKind(dst, max(m.Kind, KindLog)), m), m)
+		return appendDuration(dst, "ttl", m.TTL)
 	case TypeSubscribe, TypePlay:
 		return appendStart(appendString(dst, "path", m.Path), m)
 	case TypePing, TypePong:
 		return appendAt(appendID(dst, m.ID), m.At)
 	case TypeBye:
 		return appendReason(dst, m.Reason)
+	case TypeThrottle, TypeCall, TypeCancel, TypeToken, TypePause, TypeResume, TypeSource:
+		return appendCommand(dst, m)
 	}
 	return appendString(dst, "path", m.Path) // unsubscribe, stop
+}
+
+func appendHello(dst []byte, m *Message) []byte {
+	dst = appendUint(dst, "version", uint64(m.Version))
+	dst = appendOptional(dst, "client", m.Client)
+	dst = appendOptional(dst, "token", m.Token)
+	dst = appendOptional(dst, "session", m.Session)
+	dst = appendOptional(dst, "publisher", m.Publisher)
+	dst = appendEntries(dst, "subscribe", m.Subscribe)
+	return appendEntries(dst, "play", m.Play)
+}
+
+// appendEntries appends the requests inside a hello.
+func appendEntries(dst []byte, key string, entries []Message) []byte {
+	if len(entries) == 0 {
+		return dst
+	}
+	dst = append(appendKey(dst, key), '[')
+	for i := range entries {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = AppendString(append(dst, `{"path":`...), entries[i].Path)
+		dst = append(appendStart(dst, &entries[i]), '}')
+	}
+	return append(dst, ']')
+}
+
+// appendCommand appends the requests that are neither publish nor subscribe.
+func appendCommand(dst []byte, m *Message) []byte {
+	switch m.Type {
+	case TypeThrottle:
+		dst = appendString(dst, "path", m.Path)
+		if !m.HasRate {
+			return append(dst, `,"rate":null`...)
+		}
+		return appendRate(dst, m)
+	case TypeCall:
+		dst = appendString(appendID(dst, m.ID), "name", m.Name)
+		return appendDuration(appendData(dst, m.Data), "timeout", m.Timeout)
+	case TypeCancel:
+		return appendID(dst, m.ID)
+	case TypeToken:
+		return appendString(appendID(dst, m.ID), "token", m.Token)
+	case TypeSource:
+		dst = strconv.AppendBool(appendKey(appendString(dst, "path", m.Path), "on"), m.On)
+		if m.Optional {
+			dst = append(dst, `,"required":false`...)
+		}
+		return appendNumber(dst, "priority", uint64(max(m.Priority, 0)))
+	}
+	return dst // pause, resume
 }
 
 func appendToClient(dst []byte, m *Message) []byte {
@@ -52,13 +104,17 @@ func appendToClient(dst []byte, m *Message) []byte {
 	case TypeUpdate:
 		dst = appendPosition(appendString(dst, "path", m.Path), m.Epoch, m.Offset)
 		dst = append(dst, `,"at":`...)
-		return appendTime(appendPayload(strconv.AppendInt(dst, m.At, 10), m), m)
+		dst = strconv.AppendInt(dst, m.At, 10)
+		if m.Kind == KindJSON {
+			dst = appendKind(dst, m.Kind)
+		}
+		return appendTime(appendPayload(dst, m), m)
 	case TypeSnapshot:
 		dst = appendPosition(appendKind(appendString(dst, "path", m.Path), m.Kind), m.Epoch, m.Offset)
 		if len(m.Fields) > 0 {
 			dst = append(append(dst, `,"fields":`...), m.Fields...)
 		}
-		return appendTime(dst, m)
+		return appendTime(appendData(dst, m.Data), m)
 	case TypeGap:
 		dst = appendEpoch(appendString(dst, "path", m.Path), m.Epoch)
 		return appendUint(appendUint(dst, "from", m.GapFrom), "to", m.GapTo)
@@ -69,8 +125,19 @@ func appendToClient(dst []byte, m *Message) []byte {
 		return appendPosition(appendString(appendID(dst, m.ID), "path", m.Path), m.Epoch, m.Offset)
 	case TypeMedia:
 		return appendMedia(dst, m)
+	case TypeResult:
+		dst = appendMillisAt(appendData(appendID(dst, m.ID), m.Data), "expires", m.Expires)
+		return appendReason(appendAt(dst, m.At), m.Reason)
+	case TypeWindow:
+		dst = appendPosition(appendString(dst, "path", m.Path), m.Epoch, m.Offset)
+		dst = appendUint(appendUint(dst, "total", m.Total), "start", m.First)
+		return append(appendKey(dst, "rows"), m.Rows...)
+	case TypeWanted:
+		return strconv.AppendBool(appendKey(appendString(dst, "path", m.Path), "on"), m.On)
+	case TypeDrain:
+		return appendReason(appendDuration(dst, "within", m.Within), m.Reason)
 	}
-	// error, ejected, drain
+	// error, ejected
 	return appendReason(appendOptional(appendID(dst, m.ID), "path", m.Path), m.Reason)
 }
 
@@ -81,6 +148,7 @@ func appendWelcome(dst []byte, m *Message) []byte {
 	dst = appendUint(dst, "heartbeat", uint64(m.Heartbeat.Milliseconds()))
 	dst = append(dst, `,"resumed":`...)
 	dst = strconv.AppendBool(dst, m.Resumed)
+	dst = appendMillisAt(appendOptional(dst, "user", m.User), "expires", m.Expires)
 	return appendAt(dst, m.At)
 }
 
@@ -122,13 +190,68 @@ func appendStart(dst []byte, m *Message) []byte {
 	if m.From == FromOffset {
 		dst = appendPosition(dst, m.Epoch, m.Offset)
 	}
+	dst = appendDuration(appendNumber(dst, "count", m.Count), "age", m.Age)
+	if m.HasRate {
+		dst = appendRate(dst, m)
+	}
+	if len(m.Names) > 0 {
+		dst = appendNames(appendKey(dst, "fields"), m.Names)
+	}
+	if m.Window != nil {
+		dst = appendWindow(dst, m.Window)
+	}
 	return dst
 }
 
-// appendPayload appends the fields of a record where there are such, else the data of a log.
+func appendRate(dst []byte, m *Message) []byte {
+	return strconv.AppendFloat(appendKey(dst, "rate"), m.Rate, 'f', -1, 64)
+}
+
+func appendNames(dst []byte, names []string) []byte {
+	dst = append(dst, '[')
+	for i, name := range names {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = AppendString(dst, name)
+	}
+	return append(dst, ']')
+}
+
+func appendWindow(dst []byte, w *Window) []byte {
+	dst = append(appendKey(dst, "window"), `{"start":`...)
+	dst = strconv.AppendUint(dst, w.Start, 10)
+	dst = appendOptional(appendUint(dst, "count", w.Count), "order", w.Order)
+	if len(w.Filter) > 0 {
+		dst = append(appendKey(dst, "filter"), '[')
+		for i, f := range w.Filter {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = AppendString(append(dst, '['), f.Member)
+			dst = AppendString(append(dst, ','), f.Op)
+			dst = append(append(append(dst, ','), f.Value...), ']')
+		}
+		dst = append(dst, ']')
+	}
+	return append(dst, '}')
+}
+
+// appendData leaves out what there is none of.
+func appendData(dst, data []byte) []byte {
+	if len(data) == 0 {
+		return dst
+	}
+	return append(appendKey(dst, "data"), data...)
+}
+
+// appendPayload appends the fields of a record or the patch of a document where there are such, else the data.
 func appendPayload(dst []byte, m *Message) []byte {
-	if len(m.Fields) > 0 {
+	switch {
+	case len(m.Fields) > 0:
 		return append(append(dst, `,"fields":`...), m.Fields...)
+	case len(m.Patch) > 0:
+		return append(append(dst, `,"patch":`...), m.Patch...)
 	}
 	dst = append(dst, `,"data":`...)
 	if len(m.Data) == 0 {
@@ -229,11 +352,22 @@ func appendID(dst []byte, id uint64) []byte { return appendNumber(dst, "id", id)
 
 func appendKind(dst []byte, k Kind) []byte { return appendString(dst, "kind", k.String()) }
 
-func appendAt(dst []byte, at int64) []byte {
+func appendAt(dst []byte, at int64) []byte { return appendMillisAt(dst, "at", at) }
+
+// appendMillisAt leaves a moment out that there is none of.
+func appendMillisAt(dst []byte, key string, at int64) []byte {
 	if at == 0 {
 		return dst
 	}
-	return strconv.AppendInt(append(dst, `,"at":`...), at, 10)
+	return strconv.AppendInt(appendKey(dst, key), at, 10)
+}
+
+// appendDuration appends milliseconds, and leaves zero out.
+func appendDuration(dst []byte, key string, d time.Duration) []byte {
+	if d == 0 {
+		return dst
+	}
+	return appendMillis(appendKey(dst, key), d)
 }
 
 func appendEpoch(dst []byte, epoch uint64) []byte {

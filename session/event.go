@@ -25,7 +25,7 @@ const (
 	EventStatus
 	// EventAck: a publish was accepted. ID, Path, Epoch, Offset.
 	EventAck
-	// EventError: a publish failed (ID), or something about Path. Reason; with lifecycle.ReasonLost it may have been published nevertheless.
+	// EventError: a publish failed (ID), or something about Path. Reason; with lifecycle.ReasonLost, which the client's end gives, it may have been published nevertheless.
 	EventError
 	// EventMedia: what is played, and when that changes. Path, Epoch, Offset, Status, Media, Time, Reason. After StatusGone the play is over.
 	EventMedia
@@ -33,11 +33,20 @@ const (
 	EventFragment
 	// EventPong: the answer to a ping. ID; At is the server's clock.
 	EventPong
-	// EventDrain: the server asks this client to move to another server. Reason.
+	// EventDrain: the server asks this client to move to another server at a random moment of the time Within. Reason.
 	EventDrain
+	// EventWindow: what the window of a subscription shows now. Path, Epoch, Offset, View.
+	EventWindow
+	// EventResult: the answer to a call. ID; Data, or Reason: with lifecycle.ReasonLost the connection broke before the answer.
+	EventResult
+	// EventRenewed: the answer to Renew. ID; At is when the credentials end, as in Welcome.Expires, or Reason says why the old ones still hold.
+	EventRenewed
+	// EventWanted: a path that this client feeds is followed by somebody, or by nobody any more. Path, On.
+	EventWanted
 )
 
-var eventWords = []string{"none", "state", "snapshot", "update", "gap", "status", "ack", "error", "media", "fragment", "pong", "drain"}
+var eventWords = []string{"none", "state", "snapshot", "update", "gap", "status", "ack", "error", "media", "fragment", "pong", "drain",
+	"window", "result", "renewed", "wanted"}
 
 // String returns the kind in one word.
 func (k EventKind) String() string { return word(eventWords, k, "EventKind") }
@@ -64,10 +73,18 @@ type Event struct {
 	// Time is media time, where HasTime says so.
 	Time    time.Duration
 	HasTime bool
-	// Data is the JSON of an update, or the payload of a fragment.
+	// Data is the JSON of an update or a result, or the payload of a fragment.
 	Data []byte
 	// Fields is a JSON object; see ParseFields.
 	Fields []byte
+	// Patch is a merge patch of a JSON document.
+	Patch []byte
+	// View is what a window shows.
+	View View
+	// On says whether a path is wanted.
+	On bool
+	// Within is the time of a drain.
+	Within time.Duration
 	// Status is that of a subscription or a play.
 	Status Status
 	// Flags and MediaKind are as in MediaHeader.

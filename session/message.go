@@ -9,7 +9,7 @@ import (
 )
 
 // Message is one text message of the protocol, of any type: a flat record of which each type uses the fields that its comment names. Parse fills it and
-// Append writes it. In a message that Parse filled, Data and Fields alias the bytes that were parsed.
+// Append writes it. In a message that Parse filled, Data, Fields, Patch and Rows alias the bytes that were parsed.
 type Message struct {
 	// Type is the message's "t".
 	Type Type
@@ -38,6 +38,8 @@ type Message struct {
 	Data []byte
 	// Fields is the JSON object of the fields that were published or changed; see ParseFields and AppendFields.
 	Fields []byte
+	// Patch is the merge patch of a JSON document.
+	Patch []byte
 	// Status is what a subscription or a play is like.
 	Status Status
 	// Reason says why.
@@ -46,6 +48,9 @@ type Message struct {
 	Hello
 	Welcome
 	Media
+	Want
+	Command
+	View
 }
 
 // Hello is what a client says of itself, first of all.
@@ -58,6 +63,10 @@ type Hello struct {
 	Token string
 	// Session is the session to resume; empty for a new one. In a welcome it is the session that was given.
 	Session string
+	// Publisher names the client object for its whole life, so that requests which it sends again are not done twice; empty for none.
+	Publisher string
+	// Subscribe and Play are what the client follows, as if it asked right after the welcome.
+	Subscribe, Play []Message
 }
 
 // Welcome is what a server says of itself and the session.
@@ -66,8 +75,71 @@ type Welcome struct {
 	Server string
 	// Heartbeat is the interval at which the client pings. The server drops a client after 2.5 times as long without a message.
 	Heartbeat time.Duration
-	// Resumed says that the session named in the hello goes on.
+	// Resumed says that the session named in the hello goes on, and that nothing of what it follows is lost.
 	Resumed bool
+	// User is who the credentials say that the client is; empty without authentication.
+	User string
+	// Expires is when the credentials end, in milliseconds since 1970 by the server's clock; 0 for never.
+	Expires int64
+}
+
+// Want is what a subscribe or throttle asks for.
+type Want struct {
+	// Count and Age bound what FromHistory gives: so many messages, none older than so much. 0 means no bound.
+	Count uint64
+	Age   time.Duration
+	// Rate is the most updates a second, where HasRate says so; 0 stops them.
+	Rate    float64
+	HasRate bool
+	// Names are the fields of a record that are wanted; none means all.
+	Names []string
+	// Window asks for a part of a record as a list; nil for none.
+	Window *Window
+}
+
+// Window is a list that the server makes of a record: its fields, filtered and in order.
+type Window struct {
+	// Start and Count are which rows are wanted; at most MaxWindow.
+	Start, Count uint64
+	// Order is "name", a member of the value, or "." for the value itself; "-" before it turns the order around. Empty means "name".
+	Order string
+	// Filter holds what all rows must meet.
+	Filter []Filter
+}
+
+// Filter is a condition on a row: the member of its value (or "." for the value itself, "name" for its name), one of FilterOps, and a JSON value.
+type Filter struct {
+	Member, Op string
+	Value      []byte
+}
+
+// FilterOps are the operators of a Filter.
+var FilterOps = []string{"=", "!=", "<", "<=", ">", ">=", "prefix", "contains"}
+
+// Command is what a call, its result, a source and a drain say, and how long a publish counts.
+type Command struct {
+	// Name is what is called, a path.
+	Name string
+	// Timeout is how long the client waits for the result; 0 means no bound.
+	Timeout time.Duration
+	// TTL removes the subject when nothing was published on it for so long; 0 means never.
+	TTL time.Duration
+	// On says that a source is here, or that a path is wanted.
+	On bool
+	// Optional says that what a source feeds is limited rather than stale without it ("required":false).
+	Optional bool
+	// Priority chooses between sources: the greatest is asked.
+	Priority int
+	// Within is the time in which clients are to have moved, each at a random moment of it.
+	Within time.Duration
+}
+
+// View is what a window shows.
+type View struct {
+	// Total is how many rows there are, First the number of the first one shown.
+	Total, First uint64
+	// Rows is the JSON array of the rows, each an array of name and value.
+	Rows []byte
 }
 
 // Media is what a stream is made of.

@@ -40,10 +40,32 @@ const (
 	keyMIME
 	keyTracks
 	keySkipped
+	keyPatch
+	keyPublisher
+	keySubscribe
+	keyPlay
+	keyUser
+	keyExpires
+	keyCount
+	keyAge
+	keyRate
+	keyWindow
+	keyName
+	keyTimeout
+	keyTTL
+	keyOn
+	keyRequired
+	keyPriority
+	keyWithin
+	keyTotal
+	keyStart
+	keyRows
 )
 
 var keyWords = [...]string{"", "t", "id", "path", "kind", "from", "to", "epoch", "offset", "at", "time", "data", "fields", "status", "reason",
-	"version", "client", "token", "session", "server", "heartbeat", "resumed", "mime", "tracks", "skipped"}
+	"version", "client", "token", "session", "server", "heartbeat", "resumed", "mime", "tracks", "skipped",
+	"patch", "publisher", "subscribe", "play", "user", "expires", "count", "age", "rate", "window", "name", "timeout", "ttl", "on",
+	"required", "priority", "within", "total", "start", "rows"}
 
 func keyOf(raw []byte) key {
 	for k := keyT; int(k) < len(keyWords); k++ {
@@ -55,7 +77,7 @@ func keyOf(raw []byte) key {
 }
 
 // required are the keys that a message of each type must have.
-var required = [...]uint32{
+var required = [...]uint64{
 	TypeHello: 1 << keyVersion, TypeSubscribe: 1 << keyPath, TypeUnsubscribe: 1 << keyPath,
 	TypePublish: 1<<keyPath | 1<<keyID, TypePlay: 1 << keyPath, TypeStop: 1 << keyPath, TypePing: 1 << keyID, TypePong: 1 << keyID,
 	TypeWelcome:  1<<keyVersion | 1<<keySession | 1<<keyHeartbeat,
@@ -66,6 +88,9 @@ var required = [...]uint32{
 	TypeAck:      1<<keyID | 1<<keyPath | 1<<keyEpoch | 1<<keyOffset,
 	TypeMedia:    1<<keyPath | 1<<keyEpoch | 1<<keyOffset | 1<<keyStatus,
 	TypeError:    1 << keyReason, TypeEjected: 1 << keyReason, TypeDrain: 1 << keyReason,
+	TypeThrottle: 1 << keyPath, TypeCall: 1<<keyID | 1<<keyName, TypeCancel: 1 << keyID, TypeToken: 1<<keyID | 1<<keyToken,
+	TypeSource: 1<<keyPath | 1<<keyOn, TypeResult: 1 << keyID, TypeWanted: 1<<keyPath | 1<<keyOn,
+	TypeWindow: 1<<keyPath | 1<<keyEpoch | 1<<keyOffset | 1<<keyTotal | 1<<keyStart | 1<<keyRows,
 }
 
 // Parse reads one text message into m, of either direction. Unknown keys are passed over; a type that version 1 does not know gives TypeUnknown and no
@@ -83,7 +108,7 @@ func Parse(b []byte, m *Message) error {
 type parser struct {
 	scanner
 	m    Message // without its Path
-	has  uint32  // the keys that were there
+	has  uint64  // the keys that were there
 	bad  string  // the first field that makes no sense
 	path []byte  // the path, without allocation where nothing is escaped
 }
@@ -170,7 +195,13 @@ func (p *parser) assign(k key, v value) {
 	case keyData:
 		m.Data = v.raw
 	case keyFields:
-		m.Fields, want = v.object()
+		if v.first == '[' && m.Type != TypePublish {
+			want = v.names(&m.Names)
+		} else {
+			m.Fields, want = v.object()
+		}
+	case keyPatch:
+		m.Patch, want = v.object()
 	case keyStatus:
 		want = enum(statusWords, v, &m.Status)
 	case keyReason:
@@ -183,7 +214,7 @@ func (p *parser) assign(k key, v value) {
 	}
 }
 
-// assignRare is assign for what stands only in hello, welcome and media.
+// assignRare is assign for what seldom stands in a message.
 func (p *parser) assignRare(k key, v value) string {
 	m := &p.m
 	switch k {
@@ -209,8 +240,18 @@ func (p *parser) assignRare(k key, v value) string {
 		return v.tracks(&m.Tracks)
 	case keySkipped:
 		return v.number(&m.Skipped)
+	case keyPublisher:
+		return v.text(&m.Publisher)
+	case keySubscribe:
+		return v.entries(TypeSubscribe, &m.Subscribe)
+	case keyPlay:
+		return v.entries(TypePlay, &m.Play)
+	case keyUser:
+		return v.text(&m.User)
+	case keyExpires:
+		return v.integer(&m.Expires)
 	}
-	return ""
+	return p.assignWant(k, v)
 }
 
 // typ reads "t".
@@ -247,10 +288,10 @@ func (p *parser) check() error {
 		return nil
 	}
 	if missing := required[int(m.Type)%len(required)] &^ p.has; missing != 0 && int(m.Type) < len(required) {
-		return p.missing(keyWords[bits.TrailingZeros32(missing)])
+		return p.missing(keyWords[bits.TrailingZeros64(missing)])
 	}
 	switch m.Type {
-	case TypePublish, TypePing, TypePong, TypeAck:
+	case TypePublish, TypePing, TypePong, TypeAck, TypeCall, TypeCancel, TypeToken, TypeResult:
 		if m.ID == 0 {
 			return p.badRequest("id: got 0, want 1 or more")
 		}
@@ -261,22 +302,28 @@ func (p *parser) check() error {
 // checkPayload checks what depends on other fields.
 func (p *parser) checkPayload() error {
 	m := &p.m
-	data, fields := p.has&(1<<keyData) != 0, p.has&(1<<keyFields) != 0
-	position := uint32(1<<keyEpoch | 1<<keyOffset)
+	fields, patch := m.Fields != nil, p.has&(1<<keyPatch) != 0
+	data := p.has&(1<<keyData) != 0
+	position := uint64(1<<keyEpoch | 1<<keyOffset)
 	switch {
 	case m.Type == TypePublish && m.Kind == KindRecord && !fields:
 		return p.missing("fields")
-	case m.Type == TypePublish && m.Kind != KindRecord && !data:
+	case m.Type == TypePublish && m.Kind == KindJSON && data == patch:
+		return p.missing("data or patch")
+	case m.Type == TypePublish && m.Kind != KindRecord && m.Kind != KindJSON && !data:
 		return p.missing("data")
-	case m.Type == TypeUpdate && data == fields:
-		return p.missing("data or fields")
-	case m.Type == TypeSubscribe && m.From == FromKeyframe, m.Type == TypePlay && (m.From == FromLive || m.From == FromSnapshot):
+	case m.Type == TypeUpdate && !one(data, fields, patch):
+		return p.missing("data, fields or patch")
+	case m.Type == TypeSubscribe && m.From == FromKeyframe, m.Type == TypePlay && m.From != FromDefault && m.From != FromOffset && m.From != FromKeyframe:
 		return p.badRequest("from: " + m.From.String() + " is not for " + m.Type.String())
 	case m.From == FromOffset && p.has&position != position:
 		return p.missing("epoch and offset")
 	}
 	return nil
 }
+
+// one says whether exactly one of three things is true.
+func one(a, b, c bool) bool { return a && !b && !c || b && !a && !c || c && !a && !b }
 
 func (p *parser) missing(what string) error {
 	return p.badRequest(p.m.Type.String() + ": want " + what)

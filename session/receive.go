@@ -9,21 +9,37 @@ import (
 // Receive takes a text message of the server. One that breaks the protocol makes the machine give the connection up. Messages of types that version 1 does not
 // know are ignored.
 func (c *Client) Receive(b []byte) {
-	if !c.online() {
-		return
+	if c.online() {
+		c.take(b)
 	}
+}
+
+func (c *Client) take(b []byte) {
 	var p parser
 	if err := p.parse(b); err != nil {
 		e := err.(*Error)
 		c.GiveUp(lifecycle.ReasonProtocol.With("%s", e.Reason.Text))
 		return
 	}
-	p.m.Path = c.pathString(p.path)
-	if c.state == LoggedIn {
-		c.receive(&p.m)
-	} else {
-		c.receiveLogin(&p.m)
+	if c.state == Paused && p.m.Type.waits() {
+		c.hold(b)
+		return
 	}
+	p.m.Path = c.pathString(p.path)
+	if c.state == Connected || c.state == RetrievingCredentials || c.state == CredentialsRetrieved {
+		c.receiveLogin(&p.m)
+	} else {
+		c.receive(&p.m)
+	}
+}
+
+// waits says whether a message is kept during a pause: all that the application would get for what it follows.
+func (t Type) waits() bool {
+	switch t {
+	case TypeSnapshot, TypeUpdate, TypeGap, TypeStatus, TypeMedia, TypeWindow, TypeWanted, TypeDrain:
+		return true
+	}
+	return false
 }
 
 // pathString returns the path as the subscription or play holds it, so that an update allocates nothing.
@@ -41,15 +57,18 @@ func (c *Client) pathString(path []byte) string {
 func (c *Client) receiveLogin(m *Message) {
 	switch m.Type {
 	case TypeWelcome:
+		if !c.greeting {
+			return // to nothing that was said
+		}
 		if m.Version != Version {
 			c.GiveUp(lifecycle.ReasonUnsupported.With("version %d: this client speaks %d", m.Version, Version))
 			return
 		}
-		c.session, c.heartbeat = m.Session, max(m.Heartbeat, 0)
 		if m.Resumed {
 			c.set(Reconnected, lifecycle.Reason{})
 		}
-		c.loggedIn()
+		c.set(LoggedIn, lifecycle.Reason{})
+		c.welcomed(m)
 	case TypeError, TypeEjected, TypeBye:
 		c.closedByWord(m)
 	case TypePing:
@@ -63,7 +82,9 @@ func (c *Client) closedByWord(m *Message) {
 	if r.IsZero() {
 		r = lifecycle.ReasonShutdown
 	}
-	c.closing = lifecycle.ReasonDone
+	if !c.moving {
+		c.closing = lifecycle.ReasonDone
+	}
 	c.Closed(r)
 }
 
@@ -76,33 +97,64 @@ func (c *Client) receive(m *Message) {
 		c.update(m)
 	case TypeGap:
 		c.gap(m)
+	case TypeWindow:
+		c.window(m)
 	case TypeStatus:
 		c.status(m)
-	case TypeAck:
-		if c.settle(m.ID) {
-			c.emit(EventAck, m)
-		}
 	case TypeMedia:
 		c.media(m)
+	case TypeAck, TypeError, TypeResult:
+		c.answer(m)
 	case TypePing:
 		c.send(&Message{Type: TypePong, ID: m.ID})
 	case TypePong:
 		c.emit(EventPong, m)
 	case TypeDrain:
 		c.emit(EventDrain, m)
-	case TypeError:
-		if m.ID == 0 || c.settle(m.ID) {
-			c.emit(EventError, m)
-		}
+	case TypeWanted:
+		c.emit(EventWanted, m)
 	case TypeEjected, TypeBye:
 		c.closedByWord(m)
 	}
 }
 
+// answer takes what a request with an id gets; more may be sent then.
+func (c *Client) answer(m *Message) {
+	if m.Type == TypeError && m.ID == 0 {
+		c.emit(EventError, m)
+		return
+	}
+	_, call := c.pending.settle(m.ID, true)
+	publish := false
+	if !call {
+		_, publish = c.pending.settle(m.ID, false)
+	}
+	switch {
+	case call: // an error, too, is its result
+		c.emit(EventResult, m)
+	case publish && m.Type == TypeAck:
+		c.emit(EventAck, m)
+	case publish:
+		c.emit(EventError, m)
+	case m.Type == TypeResult && m.ID <= c.pending.lastID && m.ID == c.renewal:
+		c.renewed(m)
+	}
+	c.sendPending()
+}
+
+// renewed takes the answer to Renew.
+func (c *Client) renewed(m *Message) {
+	c.renewal = 0
+	if m.Reason.IsZero() {
+		c.lifetime = lifetime(m.Expires, m.At)
+	}
+	c.events = append(c.events, Event{Kind: EventRenewed, ID: m.ID, At: m.Expires, Reason: m.Reason})
+}
+
 // emit makes an event of a message.
 func (c *Client) emit(k EventKind, m *Message) {
 	c.events = append(c.events, Event{Kind: k, Path: m.Path, ID: m.ID, Subject: m.Kind, Epoch: m.Epoch, Offset: m.Offset, At: m.At,
-		Time: m.Time, HasTime: m.HasTime, Data: m.Data, Fields: m.Fields, Status: m.Status, Media: m.Media, Reason: m.Reason})
+		Time: m.Time, HasTime: m.HasTime, Data: m.Data, Fields: m.Fields, Patch: m.Patch, Status: m.Status, Media: m.Media, View: m.View, On: m.On, Within: m.Within, Reason: m.Reason})
 }
 
 // lose tells of the offsets from to to-1; to 0 means that the number is not known.
@@ -117,8 +169,13 @@ func (c *Client) snapshot(m *Message) {
 		return
 	}
 	next, isLog := m.Offset, m.Kind == KindLog || f.kind == KindLog
+	whole := m.Fields != nil || m.Data != nil
 	switch {
-	case !f.placed || !isLog:
+	case !f.placed:
+	case !isLog:
+		if f.seen(m.Epoch, m.Offset) && !whole {
+			next = f.next // what stands here came on the connection before
+		}
 	case m.Epoch != f.epoch:
 		c.lose(f, 0)
 	case m.Offset > f.next:
@@ -137,20 +194,36 @@ func (c *Client) update(m *Message) {
 	if f == nil || !f.answered {
 		return
 	}
-	if f.kind = KindLog; m.Fields != nil {
+	switch {
+	case m.Fields != nil:
 		f.kind = KindRecord
+	case m.Kind != KindJSON:
+		f.kind = KindLog
+	default:
+		f.kind = KindJSON
 	}
 	switch {
 	case m.Epoch != f.epoch:
 		c.lose(f, 0)
 	case m.Offset < f.next:
 		return
-	case m.Offset > f.next && f.kind == KindLog: // updates of a record may be conflated
+	case m.Offset > f.next && f.kind == KindLog: // others may be conflated
 		c.lose(f, m.Offset)
 	}
 	f.place(m.Epoch, m.Offset+1)
 	m.Kind = f.kind
 	c.emit(EventUpdate, m)
+}
+
+// window hands out what a window shows.
+func (c *Client) window(m *Message) {
+	f := c.subs.byPath[m.Path]
+	if f == nil || f.want.Window == nil {
+		return
+	}
+	f.kind = KindRecord
+	f.place(m.Epoch, m.Offset)
+	c.emit(EventWindow, m)
 }
 
 func (c *Client) gap(m *Message) {
@@ -180,15 +253,26 @@ func (c *Client) media(m *Message) {
 	if m.Status == StatusGone {
 		c.plays.remove(m.Path)
 	}
-	f.place(m.Epoch, m.Offset)
+	next := m.Offset
+	if f.seen(m.Epoch, next) {
+		next = f.next
+	}
+	f.place(m.Epoch, next)
 	c.emit(EventMedia, m)
 }
 
 // ReceiveMedia takes a binary message of the server. Binary messages of another kind, and media of paths that are not played, are ignored.
 func (c *Client) ReceiveMedia(b []byte) {
-	if c.state != LoggedIn {
-		return
+	switch {
+	case !c.linked || len(b) == 0:
+	case c.state == Paused && b[0] == mediaType:
+		c.hold(b)
+	default:
+		c.takeMedia(b)
 	}
+}
+
+func (c *Client) takeMedia(b []byte) {
 	h, path, payload, err := parseMedia(b)
 	if errors.Is(err, lifecycle.ReasonUnsupported) {
 		return
@@ -201,11 +285,14 @@ func (c *Client) ReceiveMedia(b []byte) {
 	if f == nil || !f.answered {
 		return
 	}
-	next := h.Offset + 1
-	if h.Flags&FlagInit != 0 {
-		next = h.Offset
+	switch {
+	case h.Flags&FlagInit == 0 && f.seen(h.Epoch, h.Offset):
+		return // it came on the connection before
+	case h.Flags&FlagInit == 0:
+		f.place(h.Epoch, h.Offset+1)
+	case !f.seen(h.Epoch, h.Offset):
+		f.place(h.Epoch, h.Offset)
 	}
-	f.place(h.Epoch, next)
 	c.events = append(c.events, Event{Kind: EventFragment, Path: f.path, Flags: h.Flags, MediaKind: h.Kind, Epoch: h.Epoch, Offset: h.Offset,
 		Time: h.DTS, HasTime: true, Data: payload})
 }

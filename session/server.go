@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"time"
 
 	"hawser/lifecycle"
@@ -14,32 +15,45 @@ type ServerOptions struct {
 	MaxSubscriptions int
 }
 
-// Request is what a client asks: Hello, Subscribe, Unsubscribe, Publish, Play, Stop, Ping, Pong or Bye.
+// Request is what a client asks: Hello, Subscribe, Unsubscribe, Throttle, Publish, Play, Stop, Call, Cancel, Token, Pause, Resume, Source, Ping, Pong or Bye. After a Hello, Server.Next
+// gives what stands in it.
 type Request interface{ request() }
 
-// Subscribe asks to follow the data of Path. The first answer is a snapshot, or a status "refused" (then call Server.Unsubscribed).
+// Subscribe asks to follow the data of Path. The first answer is a snapshot, or a window where one is wanted, or a status "refused" (then call Server.Unsubscribed).
 type Subscribe struct {
 	Path string
-	// From is FromLive, FromSnapshot or FromOffset.
+	// From is FromLive, FromSnapshot, FromOffset or FromHistory.
 	From From
 	// Epoch and Offset are the next update wanted, with FromOffset.
 	Epoch, Offset uint64
+	Want
 }
 
 // Unsubscribe ends a subscription that exists.
 type Unsubscribe struct{ Path string }
 
+// Throttle changes the rate of a subscription that exists.
+type Throttle struct {
+	Path string
+	// Rate is the most updates a second, where HasRate says so; else there is no bound.
+	Rate    float64
+	HasRate bool
+}
+
 // Publish publishes data. The answer is an ack, or an error with ID.
 type Publish struct {
 	ID   uint64
 	Path string
-	// Kind is KindLog, with Data, or KindRecord, with Fields; both alias the message that was received.
+	// Kind is KindLog, with Data, KindRecord, with Fields, or KindJSON, with Data or Patch; all alias the message that was received.
 	Kind   Kind
 	Data   []byte
 	Fields []byte
+	Patch  []byte
 	// Time is media time, where HasTime says so.
 	Time    time.Duration
 	HasTime bool
+	// TTL removes the subject when nothing was published on it for so long; 0 means never.
+	TTL time.Duration
 }
 
 // Play asks for the media of Path. The first answer is a media message; with StatusGone when it is refused (then call Server.Stopped).
@@ -54,6 +68,42 @@ type Play struct {
 // Stop ends a play that exists.
 type Stop struct{ Path string }
 
+// Call asks for something to be done. The answer is a result.
+type Call struct {
+	ID uint64
+	// Name is what is called, a path.
+	Name string
+	// Data is the argument; it aliases the message that was received. nil for none.
+	Data []byte
+	// Timeout is how long the client waits; 0 means no bound.
+	Timeout time.Duration
+}
+
+// Cancel calls a call off.
+type Cancel struct{ ID uint64 }
+
+// Token renews the credentials. The answer is a result.
+type Token struct {
+	ID    uint64
+	Token string
+}
+
+// Pause asks for no updates, windows and media until Resume.
+type Pause struct{}
+
+// Resume ends a pause.
+type Resume struct{}
+
+// Source says whether this session feeds Path and all below it.
+type Source struct {
+	Path string
+	On   bool
+	// Optional says that what it feeds is limited rather than stale without it.
+	Optional bool
+	// Priority chooses between sources: the greatest is asked.
+	Priority int
+}
+
 // Ping is to be answered with a pong that has the same ID.
 type Ping struct{ ID uint64 }
 
@@ -66,6 +116,13 @@ type Bye struct{}
 func (Hello) request()       {}
 func (Subscribe) request()   {}
 func (Unsubscribe) request() {}
+func (Throttle) request()    {}
+func (Call) request()        {}
+func (Cancel) request()      {}
+func (Token) request()       {}
+func (Pause) request()       {}
+func (Resume) request()      {}
+func (Source) request()      {}
 func (Publish) request()     {}
 func (Play) request()        {}
 func (Stop) request()        {}
@@ -81,6 +138,7 @@ type Server struct {
 	over  bool
 	subs  map[string]struct{}
 	plays map[string]struct{}
+	asked []Message // in the hello, and not yet given by Next
 }
 
 // NewServer makes the machine for a connection on which nothing was said so far.
@@ -108,13 +166,34 @@ func (s *Server) Receive(b []byte) (Request, error) {
 			return req, nil
 		}
 	}
-	e := err.(*Error)
+	return nil, s.refuse(err.(*Error))
+}
+
+// Next returns the requests that stand in the hello, in their order, after that was answered with a welcome; nil without an error when there are no more. Errors are those of Receive.
+func (s *Server) Next() (Request, error) {
+	for len(s.asked) > 0 && !s.over {
+		m := &s.asked[0]
+		s.asked = s.asked[1:]
+		req, err := s.act(m)
+		if err != nil {
+			return nil, s.refuse(err.(*Error))
+		}
+		if req != nil {
+			return req, nil
+		}
+	}
+	s.asked = nil
+	return nil, nil
+}
+
+// refuse makes an error what the driver gets.
+func (s *Server) refuse(e *Error) *Error {
 	if e.Path != "" && len(e.Path) > MaxPath {
 		e.Path = "" // not worth sending back
 	}
 	e.Fatal = e.Fatal || !s.hello
 	s.over = e.Fatal
-	return nil, e
+	return e
 }
 
 // Subscriptions returns how many subscriptions and plays the client has.
@@ -151,6 +230,16 @@ func (s *Server) act(m *Message) (Request, error) {
 	case m.Type == TypeBye:
 		s.over = true
 		return Bye{}, nil
+	case m.Type == TypeCancel:
+		return Cancel{m.ID}, nil
+	case m.Type == TypeToken:
+		return Token{m.ID, m.Token}, nil
+	case m.Type == TypePause:
+		return Pause{}, nil
+	case m.Type == TypeResume:
+		return Resume{}, nil
+	case m.Type == TypeCall:
+		m.Path = m.Name
 	}
 	if text := pathFault(m.Path); text != "" {
 		return nil, &Error{Reason: lifecycle.ReasonBadRequest.With("path: %s", text), ID: m.ID, Path: m.Path}
@@ -162,7 +251,11 @@ func (s *Server) actHello(m *Message) (Request, error) {
 	if m.Version != Version {
 		return nil, fatal(lifecycle.ReasonUnsupported.With("version %d: this server speaks %d", m.Version, Version))
 	}
+	if err := checkPublisher(m.Publisher); err != nil {
+		return nil, err
+	}
 	s.hello = true
+	s.asked = slices.Concat(m.Subscribe, m.Play)
 	return m.Hello, nil
 }
 
@@ -173,14 +266,22 @@ func (s *Server) actPath(m *Message) (Request, error) {
 		if err := s.enter(&s.subs, m, TypeStatus); err != nil {
 			return nil, err
 		}
-		return Subscribe{m.Path, defaultFrom(m.From, FromSnapshot), m.Epoch, m.Offset}, nil
+		return Subscribe{m.Path, defaultFrom(m.From, FromSnapshot), m.Epoch, m.Offset, m.Want}, nil
 	case TypePlay:
 		if err := s.enter(&s.plays, m, TypeMedia); err != nil {
 			return nil, err
 		}
 		return Play{m.Path, defaultFrom(m.From, FromKeyframe), m.Epoch, m.Offset}, nil
 	case TypePublish:
-		return Publish{m.ID, m.Path, max(m.Kind, KindLog), m.Data, m.Fields, m.Time, m.HasTime}, nil
+		return Publish{m.ID, m.Path, max(m.Kind, KindLog), m.Data, m.Fields, m.Patch, m.Time, m.HasTime, m.TTL}, nil
+	case TypeThrottle:
+		if _, ok := s.subs[m.Path]; ok {
+			return Throttle{m.Path, m.Rate, m.HasRate}, nil
+		}
+	case TypeCall:
+		return Call{m.ID, m.Name, m.Data, m.Timeout}, nil
+	case TypeSource:
+		return Source{m.Path, m.On, m.Optional, m.Priority}, nil
 	case TypeUnsubscribe:
 		if leave(s.subs, m.Path) {
 			return Unsubscribe{m.Path}, nil

@@ -134,7 +134,7 @@ func compare(t *testing.T, in line, got, want []line) {
 	for _, sent := range []bool{false, true} {
 		pick := func(lines []line) (s []string) {
 			for _, l := range lines {
-				if (l.word == ">" || l.word == "close") == sent {
+				if (l.word[0] == '>' || l.word == "close") == sent {
 					s = append(s, l.String())
 				}
 			}
@@ -148,8 +148,10 @@ func compare(t *testing.T, in line, got, want []line) {
 
 // options are those of the option line.
 type options struct {
-	Client, Token                string
+	Client, Token, Publisher     string
+	Provider                     bool
 	MaxSubscriptions, MaxMessage int
+	MaxHeld                      int
 }
 
 func readOptions(t *testing.T, lines []line) (o options) {
@@ -200,14 +202,17 @@ func (e *serverEnd) input(l line) (out []line) {
 
 func (e *serverEnd) receive(msg string) (out []line) {
 	req, err := e.s.Receive([]byte(msg))
-	if e, ok := errors.AsType[*Error](err); ok {
-		out = append(out, line{"<!", string(e.Append(nil))})
-		if e.Fatal {
-			out = append(out, line{"end", e.Reason.Word})
+	for req != nil || err != nil {
+		if e, ok := errors.AsType[*Error](err); ok {
+			out = append(out, line{"<!", string(e.Append(nil))})
+			if e.Fatal {
+				out = append(out, line{"end", e.Reason.Word})
+			}
 		}
-	}
-	if req != nil {
-		out = append(out, requestLine(req))
+		if req != nil {
+			out = append(out, requestLine(req))
+		}
+		req, err = e.s.Next() // what stands in a hello
 	}
 	return out
 }
@@ -219,15 +224,30 @@ func requestLine(req Request) line {
 	case Hello:
 		m = Message{Type: TypeHello, Hello: r}
 	case Subscribe:
-		m = Message{Type: TypeSubscribe, Path: r.Path, From: r.From, Epoch: r.Epoch, Offset: r.Offset}
+		m = Message{Type: TypeSubscribe, Path: r.Path, From: r.From, Epoch: r.Epoch, Offset: r.Offset, Want: r.Want}
 	case Unsubscribe:
 		m = Message{Type: TypeUnsubscribe, Path: r.Path}
 	case Publish:
-		m = Message{Type: TypePublish, ID: r.ID, Path: r.Path, Kind: r.Kind, Data: r.Data, Fields: r.Fields, Time: r.Time, HasTime: r.HasTime}
+		m = Message{Type: TypePublish, ID: r.ID, Path: r.Path, Kind: r.Kind, Data: r.Data, Fields: r.Fields, Patch: r.Patch, Time: r.Time, HasTime: r.HasTime,
+			Command: Command{TTL: r.TTL}}
 	case Play:
 		m = Message{Type: TypePlay, Path: r.Path, From: r.From, Epoch: r.Epoch, Offset: r.Offset}
 	case Stop:
 		m = Message{Type: TypeStop, Path: r.Path}
+	case Throttle:
+		m = Message{Type: TypeThrottle, Path: r.Path, Want: Want{Rate: r.Rate, HasRate: r.HasRate}}
+	case Call:
+		m = Message{Type: TypeCall, ID: r.ID, Data: r.Data, Command: Command{Name: r.Name, Timeout: r.Timeout}}
+	case Cancel:
+		m = Message{Type: TypeCancel, ID: r.ID}
+	case Token:
+		m = Message{Type: TypeToken, ID: r.ID, Hello: Hello{Token: r.Token}}
+	case Pause:
+		m = Message{Type: TypePause}
+	case Resume:
+		m = Message{Type: TypeResume}
+	case Source:
+		m = Message{Type: TypeSource, Path: r.Path, Command: Command{On: r.On, Optional: r.Optional, Priority: r.Priority}}
 	case Ping:
 		m = Message{Type: TypePing, ID: r.ID}
 	case Pong:
@@ -268,26 +288,31 @@ func unhexLine(t *testing.T, s string) []byte {
 
 // clientEnd replays the client's side.
 type clientEnd struct {
-	t *testing.T
-	c *Client
+	t      *testing.T
+	c      *Client
+	second [][]byte // what is sent on the second connection
 }
 
 func newClientEnd(t *testing.T, lines []line) *clientEnd {
 	o := readOptions(t, lines)
-	return &clientEnd{t, NewClient(ClientOptions{Name: o.Client, Token: o.Token, Strict: true})}
+	return &clientEnd{t: t, c: NewClient(ClientOptions{Name: o.Client, Token: o.Token, Publisher: o.Publisher, Provider: o.Provider, MaxHeld: o.MaxHeld, Strict: true})}
 }
 
 func (e *clientEnd) isInput(w string) bool {
-	return slices.Contains([]string{"call", "net", "<", "<!", "<#"}, w)
+	return slices.Contains([]string{"call", "net", "<", "<!", "<#", "<2"}, w)
 }
 func (e *clientEnd) isOutput(w string) bool {
-	return slices.Contains([]string{">", "state", "event", "close"}, w)
+	return slices.Contains([]string{">", ">2", "state", "event", "close"}, w)
 }
 
 func (e *clientEnd) input(l line) (out []line) {
 	switch l.word {
 	case "<", "<!":
 		e.c.Receive([]byte(l.rest))
+	case "<2":
+		if _, err := e.c.Switched([]byte(l.rest)); err != nil {
+			e.c.SwitchFailed()
+		}
 	case "<#":
 		e.c.ReceiveMedia(unhexLine(e.t, l.rest))
 	case "net":
@@ -301,6 +326,10 @@ func (e *clientEnd) input(l line) (out []line) {
 	for _, msg := range e.c.TakeMessages() {
 		out = append(out, line{">", string(msg)})
 	}
+	for _, msg := range e.second {
+		out = append(out, line{">2", string(msg)})
+	}
+	e.second = nil
 	if r, ok := e.c.TakeClose(); ok {
 		out = append(out, line{"close", r.Word})
 	}
@@ -322,6 +351,10 @@ func (e *clientEnd) net(what string) {
 		e.c.Retry()
 	case "unreachable":
 		e.c.Unreachable()
+	case "switch":
+		e.second = append(e.second, e.c.Switch(""))
+	case "switch_failed":
+		e.c.SwitchFailed()
 	case "close":
 		code, _ := strconv.Atoi(rest)
 		r, ok := lifecycle.ReasonByCode(code)
@@ -339,7 +372,10 @@ func (e *clientEnd) call(what string) {
 	var m Message
 	var err error
 	if rest != "" {
-		kind := strings.Replace(word, "publish", "snapshot", 1) // a type without required payload
+		kind := map[string]string{"subscribe": "subscribe", "throttle": "throttle", "source": "source", "play": "play"}[word]
+		if kind == "" {
+			kind = "bye" // a type without required members
+		}
 		_ = Parse([]byte(strings.Replace(rest, "{", `{"t":"`+kind+`",`, 1)), &m)
 	}
 	switch word {
@@ -350,28 +386,60 @@ func (e *clientEnd) call(what string) {
 	case "ping":
 		e.c.Ping()
 	case "subscribe":
-		err = e.c.Subscribe(m.Path, SubscribeOptions{From: m.From, Epoch: m.Epoch, Offset: m.Offset})
+		err = e.c.Subscribe(m.Path, SubscribeOptions{From: m.From, Epoch: m.Epoch, Offset: m.Offset, Want: m.Want})
 	case "unsubscribe":
 		e.c.Unsubscribe(m.Path)
 	case "publish":
-		_, err = e.c.Publish(Publish{Path: m.Path, Kind: m.Kind, Data: m.Data, Fields: m.Fields, Time: m.Time, HasTime: m.HasTime})
+		_, err = e.c.Publish(Publish{Path: m.Path, Kind: m.Kind, Data: m.Data, Fields: m.Fields, Patch: m.Patch, Time: m.Time, HasTime: m.HasTime, TTL: m.TTL})
 	case "play":
 		err = e.c.Play(m.Path, PlayOptions{Resume: strings.Contains(rest, `"resume":true`)})
 	case "stop":
 		e.c.Stop(m.Path)
 	default:
-		err = fmt.Errorf("unknown call")
+		err = e.callMore(word, &m, rest)
 	}
 	if err != nil {
 		e.t.Errorf("call %s: %v", what, err)
 	}
 }
 
+func (e *clientEnd) callMore(word string, m *Message, rest string) (err error) {
+	switch word {
+	case "throttle":
+		e.c.Throttle(m.Path, m.Rate, m.HasRate)
+	case "call":
+		_, err = e.c.Call(m.Name, m.Data, CallOptions{Timeout: m.Timeout, Resend: strings.Contains(rest, `"resend":true`)})
+	case "cancel":
+		e.c.Cancel(m.ID)
+	case "renew":
+		e.c.Renew(m.Token)
+	case "credentials":
+		e.c.Credentials(m.Token)
+	case "credentials_failed":
+		e.c.CredentialsFailed(m.Reason)
+	case "pause":
+		e.c.Pause()
+	case "resume":
+		e.c.Resume()
+	case "source":
+		if m.On {
+			err = e.c.Source(m.Path, SourceOptions{Optional: m.Optional, Priority: m.Priority})
+		} else {
+			e.c.SourceEnded(m.Path)
+		}
+	default:
+		err = fmt.Errorf("unknown call")
+	}
+	return err
+}
+
 func eventLine(ev Event) line {
 	m := Message{ID: ev.ID, Path: ev.Path, Kind: ev.Subject, Epoch: ev.Epoch, Offset: ev.Offset, At: ev.At, Time: ev.Time, HasTime: ev.HasTime,
-		Data: ev.Data, Fields: ev.Fields, Status: ev.Status, Media: ev.Media, Reason: ev.Reason}
+		Data: ev.Data, Fields: ev.Fields, Patch: ev.Patch, Status: ev.Status, Media: ev.Media, View: ev.View, Reason: ev.Reason,
+		Command: Command{On: ev.On, Within: ev.Within}}
 	types := map[EventKind]Type{EventSnapshot: TypeSnapshot, EventUpdate: TypeUpdate, EventStatus: TypeStatus, EventAck: TypeAck,
-		EventError: TypeError, EventMedia: TypeMedia, EventPong: TypePong, EventDrain: TypeDrain}
+		EventError: TypeError, EventMedia: TypeMedia, EventPong: TypePong, EventDrain: TypeDrain, EventWindow: TypeWindow,
+		EventResult: TypeResult, EventWanted: TypeWanted}
 	switch ev.Kind {
 	case EventState:
 		return line{"state", strings.TrimSpace(ev.State.String() + " " + ev.Reason.Word)}
@@ -381,6 +449,10 @@ func eventLine(ev Event) line {
 			s += fmt.Sprintf(`,"to":%d`, ev.To)
 		}
 		return line{"event", s + "}"}
+	case EventRenewed:
+		m.At, m.Expires = 0, ev.At
+		m.Type = TypeResult
+		return line{"event", describe("renewed", &m)}
 	case EventFragment:
 		return line{"event", fmt.Sprintf(`fragment {"path":%q,"flags":%d,"kind":"%s","epoch":"%016x","offset":%d,"dts":%d,"payload":"%x"}`,
 			ev.Path, ev.Flags, [...]string{"all", "video", "audio"}[ev.MediaKind], ev.Epoch, ev.Offset, ev.Time.Microseconds(), ev.Data)}

@@ -9,24 +9,37 @@ import (
 type Type uint8
 
 const (
-	// TypeUnknown is a type that version 1 does not have, or has only reserved (call, result, signal, pause, resume). A server answers it with
-	// an error "unsupported"; a client ignores it.
+	// TypeUnknown is a type that version 1 does not have, or has only reserved (signal). A server answers it with an error "unsupported"; a client ignores it.
 	TypeUnknown Type = iota
 
 	// From client to server.
 
-	// TypeHello is the first message of a client. Version; Client, Token and Session where there are such.
+	// TypeHello is the first message of a client. Version; Client, Token, Session, Publisher, Subscribe and Play where there are such.
 	TypeHello
-	// TypeSubscribe asks to follow the data of a path. Path, From; Epoch and Offset with FromOffset.
+	// TypeSubscribe asks to follow the data of a path. Path, From; Epoch and Offset with FromOffset, Count and Age with FromHistory; Rate, Names, Window.
 	TypeSubscribe
 	// TypeUnsubscribe ends a subscription. Path.
 	TypeUnsubscribe
-	// TypePublish publishes data. ID, Path, Kind; Data for a log or Fields for a record; Time.
+	// TypePublish publishes data. ID, Path, Kind; Data for a log, Fields for a record, Data or Patch for a JSON document; Time, TTL.
 	TypePublish
 	// TypePlay asks for the media of a path. Path, From; Epoch and Offset with FromOffset.
 	TypePlay
 	// TypeStop ends a play. Path.
 	TypeStop
+	// TypeThrottle changes the rate of a subscription. Path; Rate.
+	TypeThrottle
+	// TypeCall asks the server to do something. ID, Name; Data, Timeout.
+	TypeCall
+	// TypeCancel calls a call off. ID.
+	TypeCancel
+	// TypeToken renews the credentials. ID, Token.
+	TypeToken
+	// TypePause asks the server to send no updates and no media until TypeResume.
+	TypePause
+	// TypeResume ends a pause.
+	TypeResume
+	// TypeSource says that this session feeds a path and all below it, or no longer does. Path, On; Required, Priority.
+	TypeSource
 
 	// Both ways.
 
@@ -39,11 +52,11 @@ const (
 
 	// From server to client.
 
-	// TypeWelcome answers a hello that is accepted. Version, Session, Server, Heartbeat, Resumed, At.
+	// TypeWelcome answers a hello that is accepted. Version, Session, Server, Heartbeat, Resumed, At; User, Expires.
 	TypeWelcome
-	// TypeSnapshot is the first answer to a subscribe: where it starts. Path, Kind, Epoch, Offset (the next update's); Fields for a record; Time.
+	// TypeSnapshot is the first answer to a subscribe: where it starts. Path, Kind, Epoch, Offset (the next update's); Fields for a record, Data for a JSON document; Time.
 	TypeSnapshot
-	// TypeUpdate is a change. Path, Epoch, Offset, At; Data for a log or Fields for a record; Time.
+	// TypeUpdate is a change. Path, Epoch, Offset, At; Data for a log, Fields for a record, Kind and Data or Patch for a JSON document; Time.
 	TypeUpdate
 	// TypeGap says that the offsets From to To-1 of a log are lost to this subscriber. Path, Epoch, GapFrom, GapTo.
 	TypeGap
@@ -57,12 +70,19 @@ const (
 	TypeError
 	// TypeEjected says that the server throws this client out. Reason.
 	TypeEjected
-	// TypeDrain asks the client to move to another server soon. Reason.
+	// TypeDrain asks the client to move to another server soon. Reason; Within.
 	TypeDrain
+	// TypeResult answers a call or a token. ID; Data or Reason; Expires of a token.
+	TypeResult
+	// TypeWindow is what the window of a subscription shows. Path, Epoch, Offset (the next update's), Total, Start, Rows.
+	TypeWindow
+	// TypeWanted tells a source that somebody follows a path that it feeds, or that nobody does any more. Path, On.
+	TypeWanted
 )
 
-var typeWords = []string{"unknown", "hello", "subscribe", "unsubscribe", "publish", "play", "stop", "ping", "pong", "bye",
-	"welcome", "snapshot", "update", "gap", "status", "ack", "media", "error", "ejected", "drain"}
+var typeWords = []string{"unknown", "hello", "subscribe", "unsubscribe", "publish", "play", "stop",
+	"throttle", "call", "cancel", "token", "pause", "resume", "source", "ping", "pong", "bye",
+	"welcome", "snapshot", "update", "gap", "status", "ack", "media", "error", "ejected", "drain", "result", "window", "wanted"}
 
 // String returns the word of "t".
 func (t Type) String() string { return word(typeWords, t, "Type") }
@@ -90,9 +110,11 @@ const (
 	FromOffset
 	// FromKeyframe: the newest keyframe.
 	FromKeyframe
+	// FromHistory: so many messages of a log, or those of so much time, before what comes from now on.
+	FromHistory
 )
 
-var fromWords = []string{"default", "live", "snapshot", "offset", "keyframe"}
+var fromWords = []string{"default", "live", "snapshot", "offset", "keyframe", "history"}
 
 // String returns the word in messages.
 func (f From) String() string { return word(fromWords, f, "From") }
@@ -113,9 +135,11 @@ const (
 	KindLog
 	// KindRecord: named fields with a value each; updates carry those that changed.
 	KindRecord
+	// KindJSON: a JSON document; updates are the whole of it or a merge patch (RFC 7396).
+	KindJSON
 )
 
-var kindWords = []string{"none", "log", "record"}
+var kindWords = []string{"none", "log", "record", "json"}
 
 // String returns the word in messages.
 func (k Kind) String() string { return word(kindWords, k, "Kind") }
