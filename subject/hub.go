@@ -1,6 +1,7 @@
 package subject
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -52,7 +53,7 @@ type Options struct {
 	MaxDepth int
 	// MaxFields bounds the fields of a record; default DefaultMaxFields. As many removed ones are remembered.
 	MaxFields int
-	// MaxImage bounds the image of a record in bytes; default DefaultMaxImage.
+	// MaxImage bounds the image of a record, or a document, in bytes; default DefaultMaxImage.
 	MaxImage int64
 	// Log takes the events; nil for none.
 	Log *lifecycle.Log
@@ -93,7 +94,7 @@ func NewHub(o Options) *Hub {
 }
 
 // Publish adds an update to the subject at a path, making it if need be, and returns where the update stands. The first
-// update decides the kind. A log takes u.Data, a record u.Fields; the caller must not change them afterwards. What is refused
+// update decides the kind. A log takes u.Data, a record u.Fields, a document u.Data or u.Patch; the caller must not change them afterwards. What is refused
 // changes nothing and wraps a lifecycle.Reason: bad_request (no such path, kind, or JSON), too_big, limit or shutdown.
 func (h *Hub) Publish(path string, kind Kind, u Update) (epoch, offset uint64, err error) {
 	if err := h.check(kind, &u); err != nil {
@@ -200,14 +201,19 @@ func (h *Hub) List() []Info {
 func (h *Hub) Remove(path string, reason lifecycle.Reason) bool {
 	h.mu.Lock()
 	s := h.subjects[path]
-	if s != nil {
-		h.unlistLocked(s, false)
-	}
 	h.mu.Unlock()
-	if s != nil {
+	return s != nil && h.removeSubject(s, reason)
+}
+
+// removeSubject is Remove of one life of a subject.
+func (h *Hub) removeSubject(s *Subject, reason lifecycle.Reason) bool {
+	h.mu.Lock()
+	gone := h.unlistLocked(s, false)
+	h.mu.Unlock()
+	if gone {
 		s.end(reason)
 	}
-	return s != nil
+	return gone
 }
 
 func (h *Hub) removeIdle(s *Subject) {
@@ -228,6 +234,9 @@ func (h *Hub) unlistLocked(s *Subject, onlyIdle bool) bool {
 		return false
 	}
 	s.removed = true
+	if s.expiry != nil {
+		s.expiry.Stop()
+	}
 	delete(h.subjects, s.path)
 	return true
 }
@@ -264,11 +273,15 @@ func (h *Hub) check(kind Kind, u *Update) error {
 	}
 	var err error
 	switch {
-	case kind == Log && u.Fields == nil:
+	case kind == Log && u.Fields == nil && u.Patch == nil, kind == JSON && u.Fields == nil && u.Patch == nil:
 		err = checkJSON(u.Data, h.o.MaxDepth)
-	case kind == Record && u.Data == nil:
+	case kind == JSON && u.Fields == nil && u.Data == nil:
+		if err = checkJSON(u.Patch, h.o.MaxDepth); err == nil && bytes.TrimSpace(u.Patch)[0] != '{' {
+			err = errPatch
+		}
+	case kind == Record && u.Data == nil && u.Patch == nil:
 		err = h.checkFields(u.Fields)
-	case kind == Log || kind == Record:
+	case kind == Log || kind == Record || kind == JSON:
 		err = fmt.Errorf("a %v takes no such update", kind)
 	default:
 		err = fmt.Errorf("kind %v cannot be published", kind)
@@ -280,6 +293,7 @@ func (h *Hub) check(kind Kind, u *Update) error {
 }
 
 var (
+	errPatch    = errors.New("a patch is a JSON object")
 	errNoFields = errors.New("a record's update without fields")
 	errName     = fmt.Errorf("a field's name is empty, not UTF-8 or longer than %d bytes", MaxName)
 	errPath     = fmt.Errorf(`a path begins with "/", has no empty or ".." segment, is UTF-8 and at most %d bytes long`, MaxPath)

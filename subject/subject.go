@@ -1,6 +1,7 @@
 package subject
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -29,11 +30,13 @@ const (
 	Log
 	// Record: named fields; a follower needs the present image and may be given changes conflated. Final.
 	Record
+	// JSON: a document; updates replace it or are merge patches (RFC 7396). Final.
+	JSON
 )
 
-var kindWords = [...]string{"none", "log", "record"}
+var kindWords = [...]string{"none", "log", "record", "json"}
 
-// String returns "none", "log" or "record".
+// String returns "none", "log", "record" or "json".
 func (k Kind) String() string {
 	if int(k) < len(kindWords) {
 		return kindWords[k]
@@ -57,7 +60,7 @@ func ParseKind(word string) (Kind, error) {
 			return Kind(i), nil
 		}
 	}
-	return None, fmt.Errorf("subject: kind %q: want log or record", word)
+	return None, fmt.Errorf("subject: kind %q: want log, record or json", word)
 }
 
 // Update is one message of a log or one change of a record. Its offset is the ring's sequence number. It is immutable from the
@@ -68,10 +71,14 @@ type Update struct {
 	// Media is the media time that the update belongs to, valid if HasMedia.
 	Media    time.Duration
 	HasMedia bool
-	// Data is the JSON text of a log message; nil for records.
+	// Data is the JSON text of a log message or of a whole document; nil for records.
 	Data []byte
-	// Fields are the fields of a record that changed, in the publisher's order; nil for logs.
+	// Fields are the fields of a record that changed, in the publisher's order; nil for others.
 	Fields []Field
+	// Patch is a merge patch of a document, a JSON object; nil for others.
+	Patch []byte
+	// TTL removes the subject when nothing was published on it for so long; 0 leaves it as an earlier update said.
+	TTL time.Duration
 }
 
 // Field is a named value of a record.
@@ -85,7 +92,7 @@ type Field struct {
 func (f Field) removed() bool { return f.Value == nil || isNull(f.Value) }
 
 func (u *Update) size() int {
-	n := len(u.Data)
+	n := len(u.Data) + len(u.Patch)
 	for _, f := range u.Fields {
 		n += len(f.Name) + len(f.Value)
 	}
@@ -107,6 +114,7 @@ type Subject struct {
 	mu      sync.Mutex
 	kind    Kind
 	image   image
+	doc     document
 	next    uint64 // offset of the next update
 	media   time.Duration
 	stamped bool      // media holds the time of the last update that had one
@@ -114,6 +122,9 @@ type Subject struct {
 	cached  []Field   // image.all() as of cachedAt, if not nil
 	refs    int       // Open without Close
 	removed bool      // no longer in the hub's table
+	ttl     time.Duration
+	expiry  *time.Timer // nil without a ttl
+	expires time.Time
 }
 
 // newSubject draws the epoch below 2^63, so that it also fits the signed integers of other languages.
@@ -146,6 +157,8 @@ type Snapshot struct {
 	Epoch, Offset uint64
 	// Fields is the image of a record, nil for others. It is shared: do not change it.
 	Fields []Field
+	// Data is the present document of a JSON subject, nil for others. It is shared: do not change it.
+	Data []byte
 	// Media is the media time of the last update that had one, valid if HasMedia.
 	Media    time.Duration
 	HasMedia bool
@@ -156,7 +169,11 @@ type Snapshot struct {
 func (s *Subject) Snapshot() Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Snapshot{Kind: s.kind, Epoch: s.ring.Epoch(), Offset: s.next, Fields: s.imageLocked(), Media: s.media, HasMedia: s.stamped}
+	snap := Snapshot{Kind: s.kind, Epoch: s.ring.Epoch(), Offset: s.next, Fields: s.imageLocked(), Media: s.media, HasMedia: s.stamped}
+	if s.kind == JSON {
+		snap.Data = s.doc.now()
+	}
+	return snap
 }
 
 // Image returns the present fields of a record, nil for other kinds, and the offset of the next update. The fields are shared
@@ -234,8 +251,13 @@ func (s *Subject) fold(kind Kind, u *Update) (first bool, err error) {
 	case s.kind != None && s.kind != kind:
 		return false, lifecycle.ReasonBadRequest.With("the subject is a %v, not a %v", s.kind, kind)
 	}
-	if kind == Record {
-		o := &s.hub.o
+	o := &s.hub.o
+	switch kind {
+	case JSON:
+		if text := s.doc.fold(u, o.MaxImage); text != "" {
+			return false, lifecycle.ReasonLimit.With("%s", text)
+		}
+	case Record:
 		if text := s.image.check(u.Fields, o.MaxFields, o.MaxImage); text != "" {
 			return false, lifecycle.ReasonLimit.With("%s", text)
 		}
@@ -249,12 +271,32 @@ func (s *Subject) fold(kind Kind, u *Update) (first bool, err error) {
 	if u.HasMedia {
 		s.media, s.stamped = u.Media, true
 	}
+	s.ttl = cmp.Or(u.TTL, s.ttl)
+	s.expires = time.Now().Add(s.ttl)
+	switch {
+	case s.ttl <= 0:
+	case s.expiry == nil:
+		s.expiry = time.AfterFunc(s.ttl, s.expire)
+	default:
+		s.expiry.Reset(s.ttl)
+	}
 	return first, nil
+}
+
+// expire removes the subject when nothing was published for its time to live.
+func (s *Subject) expire() {
+	s.mu.Lock()
+	early, ttl := time.Now().Before(s.expires), s.ttl
+	s.mu.Unlock()
+	if early {
+		return // a publish has just set the timer anew
+	}
+	s.hub.removeSubject(s, lifecycle.ReasonGone.With("nothing was published for %s", ttl))
 }
 
 // begin is what the first publish does beside the rest.
 func (s *Subject) begin(kind Kind) {
-	if kind == Record {
+	if kind != Log {
 		s.ring.SetLimits(s.hub.o.RecordLimits)
 	}
 	s.hub.o.Log.Add(lifecycle.Event{Kind: EventPublished, Protocol: "subject", Path: s.path, State: kind.String(), Light: lifecycle.Green})

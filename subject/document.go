@@ -1,0 +1,84 @@
+package subject
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+)
+
+// document is the present state of a JSON subject: the whole as it was last made, and the patches that came since, which are worked in when somebody asks or when they outgrow it.
+// The subject's lock guards it.
+type document struct {
+	whole   []byte
+	patches [][]byte
+	waiting int // bytes of patches
+}
+
+// fold takes an update: the whole document, or a merge patch. It says why it cannot be within the limit of bytes, "" when it can.
+func (d *document) fold(u *Update, most int64) string {
+	if u.Patch == nil {
+		if int64(len(u.Data)) > most {
+			return fmt.Sprintf("a document of %d bytes, at most %d are allowed", len(u.Data), most)
+		}
+		d.whole, d.patches, d.waiting = u.Data, nil, 0
+		return ""
+	}
+	if int64(len(d.whole)+d.waiting+len(u.Patch)) > most || d.waiting > len(d.whole)+smallMessage {
+		d.now()
+		if size := len(d.whole) + len(u.Patch); int64(size) > most {
+			return fmt.Sprintf("a document of up to %d bytes, at most %d are allowed", size, most)
+		}
+	}
+	d.patches = append(d.patches, u.Patch)
+	d.waiting += len(u.Patch)
+	return ""
+}
+
+// now is the present document. It is not changed afterwards.
+func (d *document) now() []byte {
+	for _, p := range d.patches {
+		d.whole = merge(d.whole, p)
+	}
+	d.patches, d.waiting = nil, 0
+	return d.whole
+}
+
+// merge applies a merge patch (RFC 7396 section 2) to a JSON value, or to nothing.
+func merge(target, patch []byte) []byte {
+	changes, err := ParseFields(patch)
+	if err != nil {
+		return patch // no object: it replaces what was
+	}
+	fields, _ := ParseFields(target)
+	for _, c := range changes {
+		i := slices.IndexFunc(fields, func(f Field) bool { return f.Name == c.Name })
+		switch {
+		case c.removed() && i >= 0:
+			fields = slices.Delete(fields, i, i+1)
+		case c.removed():
+		case i >= 0:
+			fields[i].Value = merge(fields[i].Value, c.Value)
+		default:
+			fields = append(fields, Field{Name: c.Name, Value: merge(nil, c.Value)})
+		}
+	}
+	return appendObject(nil, fields)
+}
+
+func appendObject(dst []byte, fields []Field) []byte {
+	dst = append(dst, '{')
+	for i, f := range fields {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		name, _ := json.Marshal(f.Name) // a string always can
+		dst = append(append(dst, name...), ':')
+		if f.Value == nil {
+			dst = append(dst, "null"...)
+		} else {
+			dst = append(dst, bytes.TrimSpace(f.Value)...)
+		}
+	}
+	return append(dst, '}')
+}
