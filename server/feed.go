@@ -32,6 +32,14 @@ type feed interface {
 	state() *feedState
 }
 
+// subscription is a feed of data.
+type subscription interface {
+	feed
+	ring.Waker
+	// throttle changes the greatest rate, in updates a second; without has there is no bound.
+	throttle(rate float64, has bool)
+}
+
 // feedState is what the session keeps of each feed.
 type feedState struct {
 	conn   *sessionConn
@@ -54,12 +62,14 @@ func (f *feedState) wake(of feed) {
 		*list = append(*list, of)
 	}
 	c.mu.Unlock()
-	c.ws.Wake()
+	c.carrier.Wake()
 }
 
-// dataFeed is a subscription.
+// dataFeed is a subscription. It sends the frames that all subscribers share, or, where it has a rate or fields of its own, what has changed since the last time.
 type dataFeed struct {
 	feedState
+	pacer   pacer
+	names   []string // the fields of a record that are wanted; nil means all
 	subject *subject.Subject
 	output  *ring.Output[[]byte]
 	cursor  *ring.Cursor[[]byte]
@@ -71,8 +81,9 @@ type dataFeed struct {
 
 // newDataFeed opens a subscription that begins with the message start, and with the image of a record if so wanted; its first update is the one at the offset that start tells. It
 // takes over the caller's hold on the subject. The message goes the way of the updates, because what is queued beside them may be overtaken by them.
-func newDataFeed(c *sessionConn, s *subject.Subject, start *session.Message, image bool) *dataFeed {
-	f := &dataFeed{feedState: feedState{conn: c, path: s.Path()}, subject: s, start: start, image: image}
+func newDataFeed(c *sessionConn, s *subject.Subject, start *session.Message, image bool, want session.Want) *dataFeed {
+	f := &dataFeed{feedState: feedState{conn: c, path: s.Path()}, subject: s, start: start, image: image, names: want.Names}
+	f.pacer.set(want.Rate, want.HasRate)
 	f.output = s.Wires.Open(wireName, s.Ring(), start.Offset, c.server.logWires, func() func(ring.Item[subject.Update]) ([]byte, int) {
 		var scratch []byte
 		return func(item ring.Item[subject.Update]) ([]byte, int) {
@@ -89,7 +100,12 @@ func newDataFeed(c *sessionConn, s *subject.Subject, start *session.Message, ima
 func appendUpdate(dst []byte, s *subject.Subject, item *ring.Item[subject.Update]) []byte {
 	u := &item.Value
 	stamp := session.Stamp{Epoch: s.Epoch(), Offset: item.Seq, At: u.At.UnixMilli(), Time: u.Media, HasTime: u.HasMedia}
-	if u.Data != nil {
+	switch {
+	case u.Patch != nil:
+		return session.AppendDocumentUpdate(dst, s.Path(), stamp, nil, u.Patch)
+	case u.Data != nil && s.Kind() == subject.JSON:
+		return session.AppendDocumentUpdate(dst, s.Path(), stamp, u.Data, nil)
+	case u.Data != nil:
 		return session.AppendUpdate(dst, s.Path(), stamp, u.Data)
 	}
 	return session.AppendRecordUpdate(dst, s.Path(), stamp, u.Fields)
@@ -100,13 +116,22 @@ func (f *dataFeed) state() *feedState { return &f.feedState }
 // Wake implements ring.Waker.
 func (f *dataFeed) Wake() { f.wake(f) }
 
-func (f *dataFeed) arm() bool { return f.cursor.Arm(f) }
+func (f *dataFeed) throttle(rate float64, has bool) { f.pacer.set(rate, has) }
+
+// arm asks the ring for a wake, unless the rate has asked the clock.
+func (f *dataFeed) arm() bool { return f.pacer.resting() || f.cursor.Arm(f) }
 
 func (f *dataFeed) fill(dst [][]byte, max int) (out [][]byte, size int) {
 	f.bound()
 	if f.start != nil {
 		b := f.begin()
 		dst, size = append(dst, b), len(b)
+		if status, why := f.conn.server.sources.status(f.path); status != session.StatusOK {
+			dst = append(dst, textFrame(&session.Message{Type: session.TypeStatus, Path: f.path, Status: status, Reason: why}))
+		}
+	}
+	if f.own() {
+		return f.fillOwn(dst, size)
 	}
 	batch := dataBatches.Get().(*[feedBatch]ring.Item[[]byte])
 	defer dataBatches.Put(batch)
@@ -129,7 +154,7 @@ func (f *dataFeed) fill(dst [][]byte, max int) (out [][]byte, size int) {
 		}
 		clear(batch[:n])
 		if err != nil {
-			return f.conn.removed(dst, f, err), size
+			return f.conn.removed(dst, &f.feedState, err), size
 		}
 		if n == 0 && missed == 0 {
 			return dst, size
@@ -145,7 +170,10 @@ func (f *dataFeed) begin() []byte {
 	if f.image {
 		snap := f.subject.Snapshot()
 		m.Offset, m.Time, m.HasTime = snap.Offset, snap.Media, snap.HasMedia
-		m.Fields = session.AppendFields(nil, snap.Fields)
+		m.Data = snap.Data
+		if snap.Kind == subject.Record {
+			m.Fields = session.AppendFields(nil, f.wanted(snap.Fields))
+		}
 		f.cursor.Seek(m.Offset)
 	}
 	return textFrame(m)
@@ -159,7 +187,7 @@ func (f *dataFeed) bound() {
 	}
 	kind := f.subject.Kind()
 	f.bounded = kind != subject.None
-	if kind == subject.Record {
+	if kind == subject.Record || kind == subject.JSON {
 		f.output.Ring.SetLimits(f.conn.server.recordWires)
 	}
 }
@@ -172,7 +200,7 @@ func (f *dataFeed) catchUp(dst [][]byte, from, to uint64, max int) (out [][]byte
 	if tail > from {
 		f.conn.slow(f.path, min(tail, to)-from)
 	}
-	if f.subject.Kind() == subject.Record {
+	if kind := f.subject.Kind(); kind == subject.Record || kind == subject.JSON {
 		b := f.conflated(from)
 		return append(dst, b), len(b)
 	}
@@ -197,6 +225,11 @@ func (f *dataFeed) catchUp(dst [][]byte, from, to uint64, max int) (out [][]byte
 func (f *dataFeed) conflated(from uint64) []byte {
 	snap := f.subject.Snapshot()
 	m := session.Message{Path: f.path, Epoch: snap.Epoch, At: time.Now().UnixMilli(), Time: snap.Media, HasTime: snap.HasMedia}
+	if snap.Kind == subject.JSON {
+		m.Type, m.Kind, m.Offset, m.Data = session.TypeUpdate, session.KindJSON, snap.Offset-1, snap.Data
+		f.cursor.Seek(snap.Offset)
+		return textFrame(&m)
+	}
 	fields, now, err := f.subject.ChangedSince(from)
 	if err == nil {
 		m.Type, m.Offset = session.TypeUpdate, now-1
@@ -204,8 +237,11 @@ func (f *dataFeed) conflated(from uint64) []byte {
 		fields, now = f.subject.Image()
 		m.Type, m.Kind, m.Offset = session.TypeSnapshot, session.KindRecord, now
 	}
-	m.Fields = session.AppendFields(nil, fields)
+	m.Fields = session.AppendFields(nil, f.wanted(fields))
 	f.cursor.Seek(now)
+	if f.names != nil && m.Type == session.TypeUpdate && len(m.Fields) == len("{}") {
+		return nil // nothing of what is wanted
+	}
 	return textFrame(&m)
 }
 
@@ -217,6 +253,7 @@ func textFrame(m *session.Message) []byte {
 func (f *dataFeed) close() {
 	f.once.Do(func() {
 		f.closed.Store(true)
+		f.pacer.stop()
 		f.cursor.Close()
 		f.output.Close()
 		f.subject.Close()

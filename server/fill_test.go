@@ -3,8 +3,6 @@ package server
 import (
 	"encoding/binary"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -19,24 +17,19 @@ import (
 	"hawser/websocket"
 )
 
+// deaf carries nothing.
+type deaf struct{}
+
+func (deaf) Queue(...[]byte) error   { return nil }
+func (deaf) Wake()                   {}
+func (deaf) Close(int, string) error { return nil }
+func (deaf) CloseNow()               {}
+
 // unwritten is a session that a test asks itself for what there is to be written.
-func unwritten(t testing.TB, s *Server) *sessionConn {
-	t.Helper()
-	conns := make(chan *websocket.Conn, 1)
-	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if ws, err := websocket.Accept(w, r, nil); err == nil {
-			conns <- ws
-		}
-	}))
-	t.Cleanup(web.Close)
-	client, err := websocket.Dial(soon(t), "ws"+strings.TrimPrefix(web.URL, "http"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client.CloseNow()
-	ws := <-conns
-	ws.CloseNow() // so that it wakes nobody
-	return &sessionConn{server: s, ws: ws, machine: session.NewServer(session.ServerOptions{}), subs: make(map[string]*dataFeed), plays: make(map[string]*mediaFeed)}
+func unwritten(_ testing.TB, s *Server) *sessionConn {
+	c := s.newSession("127.0.0.1:1")
+	c.carrier = deaf{}
+	return c
 }
 
 // messages takes the messages out of unmasked frames.

@@ -9,6 +9,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"sync"
 	"time"
 
+	"hawser/auth"
 	"hawser/lifecycle"
 	"hawser/ring"
 	"hawser/rtmp"
@@ -39,6 +41,8 @@ const (
 	DefaultHelloTimeout = 10 * time.Second
 	// DefaultWriteTimeout is how long a client may take none of the bytes that wait for it before it is closed as slow.
 	DefaultWriteTimeout = 10 * time.Second
+	// DefaultAuthTimeout is how long it may take to say who a client is.
+	DefaultAuthTimeout = 10 * time.Second
 	// DefaultStopTimeout is how long a stop waits for clients to be told.
 	DefaultStopTimeout = 3 * time.Second
 	// headerTimeout is how long an HTTP client may take for its request's header.
@@ -71,8 +75,21 @@ type Options struct {
 	WriteTimeout time.Duration
 	// StopTimeout is how long a stop waits for clients to be told; 0 means DefaultStopTimeout.
 	StopTimeout time.Duration
-	// MaxSessions bounds the sessions at one time (reason limit); 0 means DefaultMaxSessions.
-	MaxSessions int
+	// MaxSessions bounds the sessions at one time (reason limit); 0 means DefaultMaxSessions. MaxSessionsPerAddress and MaxSessionsPerUser bound those of one address and of one
+	// user; 0 means no bound.
+	MaxSessions, MaxSessionsPerAddress, MaxSessionsPerUser int
+	// ReplaceSessions ejects the oldest session of a user (reason replaced) when a newer login would exceed MaxSessionsPerUser; otherwise that login is refused.
+	ReplaceSessions bool
+	// MaxPublishRate bounds what one session publishes, in messages a second, with as many at once (reason limit); 0 means no bound.
+	MaxPublishRate float64
+	// MaxCalls bounds the calls of one session that are being done (reason limit); 0 means DefaultMaxCalls. CallTimeout bounds how long one may take; 0 means DefaultCallTimeout.
+	MaxCalls    int
+	CallTimeout time.Duration
+	// Keep is how long a session, and what was answered to its requests, is remembered after its connection has gone; 0 means DefaultKeep.
+	Keep time.Duration
+	// Auth says who clients are and what they may do; nil lets everybody do everything. AuthTimeout bounds how long it may take; 0 means DefaultAuthTimeout.
+	Auth        auth.Authenticator
+	AuthTimeout time.Duration
 	// Origins are the origins of web pages on other hosts that may open sessions and publish, such as "https://example.org"; "*" allows all. The server's own pages always may.
 	Origins []string
 	// Console is served at /, JS at /js/; nil for none.
@@ -94,6 +111,14 @@ type Server struct {
 	live     *liveList
 	wake     chan struct{} // the list of live streams has changed
 	sessions sessions
+	memory   *memory
+	sources  sources
+
+	callMu sync.Mutex
+	calls  map[string]CallFunc // guarded by callMu
+
+	plainMu sync.Mutex
+	plain   map[string]*httpCarrier // sessions over plain HTTP, by the key of their connection; guarded by plainMu
 
 	logWires, recordWires ring.Limits // of the rings of ready frames
 
@@ -119,14 +144,18 @@ func New(o Options) *Server {
 	if o.StopTimeout <= 0 {
 		o.StopTimeout = DefaultStopTimeout
 	}
-	if o.MaxSessions <= 0 {
-		o.MaxSessions = DefaultMaxSessions
-	}
+	o.MaxSessions = cmp.Or(max(o.MaxSessions, 0), DefaultMaxSessions)
+	o.MaxCalls = cmp.Or(max(o.MaxCalls, 0), DefaultMaxCalls)
+	o.CallTimeout = cmp.Or(max(o.CallTimeout, 0), DefaultCallTimeout)
+	o.Keep = cmp.Or(max(o.Keep, 0), DefaultKeep)
+	o.AuthTimeout = cmp.Or(max(o.AuthTimeout, 0), DefaultAuthTimeout)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{opts: o, log: lifecycle.NewLog(o.Events), wake: make(chan struct{}, 1)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
+	s.sessions = sessions{most: o.MaxSessions, perAddress: o.MaxSessionsPerAddress, perUser: o.MaxSessionsPerUser, replace: o.ReplaceSessions}
+	s.memory, s.sources.sessions = newMemory(o.Keep, o.MaxSessions), &s.sessions
 	o.Streams.Log, o.Subjects.Log = s.log, s.log
 	o.Streams.OnChange = func(stream.Info) {
 		select {
@@ -208,7 +237,7 @@ func (s *Server) Serve(ctx context.Context, httpListener, rtmpListener net.Liste
 		})
 	}
 	running.Go(func() { s.keepList(ctx) })
-	running.Go(func() { s.sessions.watch(ctx, s.opts.Heartbeat, s.opts.HelloTimeout) })
+	running.Go(func() { s.sessions.watch(ctx, s.opts.Heartbeat, s.opts.HelloTimeout, s.memory.sweep) })
 	<-ctx.Done()
 	patience := time.AfterFunc(s.opts.StopTimeout, s.sessions.cutAll)
 	defer patience.Stop()

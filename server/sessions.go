@@ -2,35 +2,88 @@ package server
 
 import (
 	"context"
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
 	"hawser/lifecycle"
+	"hawser/session"
 )
 
 // sessions are the sessions that there are now.
 type sessions struct {
-	mu     sync.Mutex
-	count  int // those too that are still being opened
-	all    map[*sessionConn]struct{}
-	closed bool
+	most, perAddress, perUser int  // limits; 0 means none, but for most
+	replace                   bool // a login above perUser ejects the user's oldest session
+
+	mu       sync.Mutex
+	count    int // those too that are still being opened
+	from     map[netip.Addr]int
+	all      map[*sessionConn]struct{}
+	users    map[string][]*sessionConn // logged in, the oldest first
+	draining bool
+	closed   bool
 }
 
-// enter makes room for one more; leave gives it back.
-func (s *sessions) enter(most int) bool {
+// enter makes room for one more, or says why there is none; leave gives it back.
+func (s *sessions) enter(from netip.Addr) lifecycle.Reason {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.count >= most {
-		return false
+	switch {
+	case s.draining:
+		return lifecycle.ReasonShutdown.With("this server takes no more sessions")
+	case s.count >= s.most:
+		return lifecycle.ReasonLimit.With("MaxSessions is %d", s.most)
+	case s.perAddress > 0 && s.from[from] >= s.perAddress:
+		return lifecycle.ReasonLimit.With("MaxSessionsPerAddress is %d", s.perAddress)
 	}
 	s.count++
-	return true
+	if s.perAddress > 0 {
+		if s.from == nil {
+			s.from = make(map[netip.Addr]int)
+		}
+		s.from[from]++
+	}
+	return lifecycle.Reason{}
 }
 
-func (s *sessions) leave() {
+func (s *sessions) leave(from netip.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.count--
+	if s.from[from] > 1 {
+		s.from[from]--
+	} else {
+		delete(s.from, from)
+	}
+}
+
+// admit counts a session to its user, or says why it may not log in.
+func (s *sessions) admit(c *sessionConn) lifecycle.Reason {
+	user := c.user()
+	if user == "" {
+		return lifecycle.Reason{}
+	}
+	s.mu.Lock()
+	if s.users == nil {
+		s.users = make(map[string][]*sessionConn)
+	}
+	var oldest *sessionConn
+	s.users[user] = slices.DeleteFunc(s.users[user], (*sessionConn).over) // a connection whose session has moved to this one among them
+	if s.perUser > 0 && len(s.users[user]) >= s.perUser {
+		if !s.replace {
+			s.mu.Unlock()
+			return lifecycle.ReasonLimit.With("MaxSessionsPerUser is %d", s.perUser)
+		}
+		oldest = s.users[user][0]
+		s.users[user] = slices.Delete(s.users[user], 0, 1)
+	}
+	s.users[user] = append(s.users[user], c)
+	s.mu.Unlock()
+	if oldest != nil {
+		oldest.eject(lifecycle.ReasonReplaced.With("a newer login of %s took its place", user))
+	}
+	return lifecycle.Reason{}
 }
 
 // add lists a session; false when the server is stopping and the session is to end.
@@ -48,6 +101,35 @@ func (s *sessions) remove(c *sessionConn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.all, c)
+	user := c.user()
+	if list := slices.DeleteFunc(s.users[user], func(o *sessionConn) bool { return o == c }); len(list) > 0 {
+		s.users[user] = list
+	} else {
+		delete(s.users, user)
+	}
+}
+
+// find returns the session with an identity of the event log, such as "session-12".
+func (s *sessions) find(id string) *sessionConn {
+	for _, c := range s.list() {
+		if c.life.ID() == id {
+			return c
+		}
+	}
+	return nil
+}
+
+// drain takes no more sessions and asks all that are here to move to another server, each at a random moment within so long.
+func (s *sessions) drain(within time.Duration, why lifecycle.Reason) {
+	s.mu.Lock()
+	s.draining = true
+	s.mu.Unlock()
+	frame := textFrame(&session.Message{Type: session.TypeDrain, Reason: why, Command: session.Command{Within: within}})
+	for _, c := range s.list() {
+		if c.loggedIn.Load() {
+			c.queue(frame)
+		}
+	}
 }
 
 func (s *sessions) list() []*sessionConn {
@@ -73,12 +155,12 @@ func (s *sessions) closeAll(why lifecycle.Reason) {
 // cutAll closes the network connections of those whose clients have not let go in time.
 func (s *sessions) cutAll() {
 	for _, c := range s.list() {
-		c.ws.CloseNow()
+		c.carrier.CloseNow()
 	}
 }
 
 // watch ends sessions whose client has been silent for 2.5 heartbeats, or has not said hello in time; one loop looks after all of them.
-func (s *sessions) watch(ctx context.Context, heartbeat, hello time.Duration) {
+func (s *sessions) watch(ctx context.Context, heartbeat, hello time.Duration, sweep func(time.Time)) {
 	silence := heartbeat * 5 / 2
 	tick := time.NewTicker(min(heartbeat, hello) / 2)
 	defer tick.Stop()
@@ -87,6 +169,7 @@ func (s *sessions) watch(ctx context.Context, heartbeat, hello time.Duration) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
+			sweep(now)
 			for _, c := range s.list() {
 				limit := silence
 				if !c.loggedIn.Load() {

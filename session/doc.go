@@ -27,11 +27,13 @@ const (
 	DefaultMaxSubscriptions = 1000
 	// MaxWindow bounds the rows of a window.
 	MaxWindow = 500
-	// MaxFilters bounds the filters of a window, MaxNames the fields that a subscription names.
+	// MaxFilters bounds the filters of a window.
 	MaxFilters = 16
-	MaxNames   = 1000
-	// MinPublisher and MaxPublisher bound the name of a publisher, in bytes: letters, digits, "-" and "_".
+	// MaxNames bounds the fields that a subscription names.
+	MaxNames = 1000
+	// MinPublisher is the fewest bytes of a publisher's name: letters, digits, "-" and "_".
 	MinPublisher = 16
+	// MaxPublisher is the most.
 	MaxPublisher = 64
 	// MaxPath bounds a path, in bytes.
 	MaxPath = 255

@@ -33,6 +33,17 @@ func AppendRecordUpdate[F ~struct {
 	return appendUpdateTail(dst, &s)
 }
 
+// AppendDocumentUpdate appends the update of a JSON document: the whole as data, or a merge patch, the other nil.
+func AppendDocumentUpdate(dst []byte, path string, s Stamp, data, patch []byte) []byte {
+	dst = append(appendUpdateHead(dst, path, &s), `,"kind":"json"`...)
+	if patch != nil {
+		dst = append(append(dst, `,"patch":`...), patch...)
+	} else {
+		dst = append(append(dst, `,"data":`...), data...)
+	}
+	return appendUpdateTail(dst, &s)
+}
+
 func appendUpdateHead(dst []byte, path string, s *Stamp) []byte {
 	dst = AppendString(append(dst, `{"t":"update","path":`...), path)
 	dst = append(appendPosition(dst, s.Epoch, s.Offset), `,"at":`...)

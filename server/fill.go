@@ -1,0 +1,93 @@
+package server
+
+import (
+	"slices"
+
+	"hawser/lifecycle"
+	"hawser/session"
+)
+
+// slow logs that the client lost updates of a path.
+func (c *sessionConn) slow(path string, missed uint64) {
+	c.life.Event(lifecycle.Event{Kind: KindSlow, Path: path, Reason: lifecycle.ReasonSlow, Missed: missed})
+}
+
+// removed tells the client that a subject it follows is gone. Fill calls it; the rest is for run, which owns the subscriptions.
+func (c *sessionConn) removed(dst [][]byte, f *feedState, why error) [][]byte {
+	if f.closed.Swap(true) {
+		return dst
+	}
+	c.mu.Lock()
+	c.gone = append(c.gone, f.path)
+	c.mu.Unlock()
+	return append(dst, textFrame(&session.Message{Type: session.TypeStatus, Path: f.path, Status: session.StatusRemoved, Reason: lifecycle.ReasonOf(why)}))
+}
+
+// forget gives up the subscriptions that the server has ended, so that the client may subscribe anew.
+func (c *sessionConn) forget() {
+	c.mu.Lock()
+	gone := c.gone
+	c.gone = nil
+	c.mu.Unlock()
+	for _, path := range gone {
+		if f := c.subs[path]; f != nil && f.state().closed.Load() {
+			c.setSub(path, nil)
+			c.machine.Unsubscribed(path)
+		}
+	}
+}
+
+// Fill implements netio.Source: data before media, each feed in the order in which they had something. One that has more than there is room for goes on after the others of
+// its sort. It sends by what it returns only: whoever calls it may hold locks of the connection.
+func (c *sessionConn) Fill(dst [][]byte, max int) [][]byte {
+	if c.paused.Load() {
+		return dst
+	}
+	c.mu.Lock()
+	data := len(c.readyData)
+	c.taken = append(append(c.taken[:0], c.readyData...), c.readyMedia...)
+	clear(c.readyData)
+	clear(c.readyMedia)
+	c.readyData, c.readyMedia = c.readyData[:0], c.readyMedia[:0]
+	c.mu.Unlock()
+	size := 0
+	for i, f := range c.taken {
+		if !f.state().closed.Load() {
+			var n int
+			dst, n = f.fill(dst, max-size)
+			size += n
+		}
+		if size >= max {
+			c.putBack(f, c.taken[i+1:], data-i-1)
+			break
+		}
+		c.rest(f)
+	}
+	clear(c.taken)
+	return dst
+}
+
+// rest lets a feed that had no more wake the session again.
+func (c *sessionConn) rest(f feed) {
+	st := f.state()
+	c.mu.Lock()
+	st.queued = false
+	c.mu.Unlock()
+	if !st.closed.Load() && !f.arm() {
+		st.wake(f)
+	}
+}
+
+// putBack queues the feeds that there was no room for before those that came meanwhile, and last the one that may have more; the first n of the others are data.
+func (c *sessionConn) putBack(last feed, others []feed, n int) {
+	n = max(n, 0)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.readyData = slices.Insert(c.readyData, 0, others[:n]...)
+	c.readyMedia = slices.Insert(c.readyMedia, 0, others[n:]...)
+	if last.state().media {
+		c.readyMedia = append(c.readyMedia, last)
+	} else {
+		c.readyData = append(c.readyData, last)
+	}
+}

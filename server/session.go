@@ -1,0 +1,443 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"hawser/auth"
+	"hawser/lifecycle"
+	"hawser/netio"
+	"hawser/session"
+	"hawser/stream"
+	"hawser/subject"
+	"hawser/websocket"
+)
+
+// The states of a session in the event log.
+const (
+	stateConnected = "connected" // amber: the connection is open, hello has not come
+	stateLoggedIn  = "logged_in" // green
+)
+
+// kindProtocolError is the event of a client that broke a rule of its protocol; the connection's end follows.
+const kindProtocolError = "protocol_error"
+
+// KindSlow is the event of a session that is slower than the history of what it follows.
+const KindSlow = "slow"
+
+// carrier is what carries a session: a WebSocket, or requests of plain HTTP. It takes what it sends, beside what is queued, from the session's Fill. All methods may run at once.
+type carrier interface {
+	// Queue sends whole ready-made WebSocket frames without waiting; netio.ErrSlow means that too much waits already.
+	Queue(frames ...[]byte) error
+	// Wake says that Fill may have something.
+	Wake()
+	// Close ends the connection after what is queued, with a code and a word.
+	Close(code int, reason string) error
+	// CloseNow ends it at once.
+	CloseNow()
+}
+
+// sessionConn is one session on one connection: the requests of its client in, and out of one source all that it follows.
+type sessionConn struct {
+	server   *Server
+	carrier  carrier
+	life     *lifecycle.Conn
+	remote   netip.Addr
+	machine  *session.Server // used by who receives only
+	loggedIn atomic.Bool     // hello was said
+	paused   atomic.Bool
+	seen     atomic.Int64 // when the client last sent something, in nanoseconds
+	since    time.Time
+
+	// Used by who receives only; subs is changed under mu, for others that read it.
+	subs  map[string]subscription
+	plays map[string]*mediaFeed
+	rate  bucket // of publishes
+
+	// Set by the hello, and read by others once loggedIn is.
+	id        string // names the session; a secret between it and its client
+	client    string
+	publisher *requester // nil: the client has named none
+
+	mu         sync.Mutex
+	identity   auth.Identity // nil: there is no authentication
+	expiry     *time.Timer   // of the credentials
+	readyData  []feed        // feeds that have something to send
+	readyMedia []feed
+	gone       []string // paths whose subscription the server ended; who receives has yet to forget them
+	calls      map[uint64]context.CancelFunc
+	ended      bool
+	reason     lifecycle.Reason // why the session ended, once ended
+	replaced   bool             // another connection has taken the session over
+
+	taken []feed // what Fill works on; owned by Fill
+}
+
+// newSession makes the session of a connection that has just opened; its carrier is set before anything is received.
+func (s *Server) newSession(remote string) *sessionConn {
+	c := &sessionConn{server: s, machine: session.NewServer(session.ServerOptions{}), subs: make(map[string]subscription), plays: make(map[string]*mediaFeed), since: time.Now()}
+	if peer, err := netip.ParseAddrPort(remote); err == nil {
+		c.remote = peer.Addr().Unmap()
+	}
+	c.rate.perSecond = s.opts.MaxPublishRate
+	c.heard()
+	c.life = s.log.Open("session", lifecycle.Server, remote)
+	c.life.Set(stateConnected, lifecycle.Amber, lifecycle.Reason{})
+	return c
+}
+
+// heard notes that the client has sent something.
+func (c *sessionConn) heard() { c.seen.Store(time.Now().UnixNano()) }
+
+// begin lists the session; what carries it calls over when the connection has ended.
+func (c *sessionConn) begin() {
+	if !c.server.sessions.add(c) {
+		c.end(lifecycle.ReasonShutdown)
+	}
+}
+
+// finish gives everything up; why is what ended the connection, when nobody here did.
+func (c *sessionConn) finish(why lifecycle.Reason) {
+	c.server.sessions.remove(c)
+	for path := range c.subs {
+		c.setSub(path, nil)
+	}
+	for _, f := range c.plays {
+		f.close()
+	}
+	c.mu.Lock()
+	if c.ended {
+		why = c.reason
+	}
+	c.ended = true
+	c.readyData, c.readyMedia = nil, nil
+	if c.expiry != nil {
+		c.expiry.Stop()
+	}
+	kept := !c.replaced && why.Retry
+	var calls []context.CancelFunc
+	if c.publisher == nil { // otherwise the result is remembered
+		for _, cancel := range c.calls {
+			calls = append(calls, cancel)
+		}
+	}
+	c.mu.Unlock()
+	for _, cancel := range calls {
+		cancel()
+	}
+	c.server.left(c, kept)
+	c.life.Close(why)
+	c.server.sessions.leave(c.remote)
+}
+
+// end closes the session with a reason. Only the first call counts.
+func (c *sessionConn) end(why lifecycle.Reason) { c.endBy(session.TypeBye, why) }
+
+// eject throws the client out: it makes no further attempt.
+func (c *sessionConn) eject(why lifecycle.Reason) { c.endBy(session.TypeEjected, why) }
+
+func (c *sessionConn) endBy(t session.Type, why lifecycle.Reason) {
+	if c.setEnd(why) {
+		c.send(&session.Message{Type: t, Reason: why})
+		c.carrier.Close(why.Code, why.Word)
+	}
+}
+
+// setEnd notes why the session ends; false if it has ended before.
+func (c *sessionConn) setEnd(why lifecycle.Reason) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return false
+	}
+	c.ended, c.reason = true, why
+	return true
+}
+
+func (c *sessionConn) over() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ended
+}
+
+// send queues a message for this client alone.
+func (c *sessionConn) send(m *session.Message) { c.queue(textFrame(m)) }
+
+// queue queues a frame. A client that does not take its answers is cut: it would not take a goodbye either.
+func (c *sessionConn) queue(frame []byte) {
+	if errors.Is(c.carrier.Queue(frame), netio.ErrSlow) {
+		c.setEnd(lifecycle.ReasonSlow.With("took no answers"))
+		c.carrier.CloseNow()
+	}
+}
+
+// fail answers a message that breaks a rule.
+func (c *sessionConn) fail(e *session.Error) {
+	c.queue(websocket.AppendFrame(nil, true, websocket.OpText, e.Append(nil)))
+	if e.Fatal {
+		c.life.Event(lifecycle.Event{Kind: kindProtocolError, Reason: e.Reason, Path: e.Path})
+		c.end(e.Reason)
+	}
+}
+
+// receive does what one message asks. What it holds is valid until it returns.
+func (c *sessionConn) receive(b []byte) {
+	if c.over() {
+		return // what comes after the end does not count
+	}
+	c.forget()
+	req, err := c.machine.Receive(b)
+	c.act(req, err)
+	if _, ok := req.(session.Hello); ok {
+		for !c.over() {
+			req, err := c.machine.Next()
+			if req == nil && err == nil {
+				return
+			}
+			c.act(req, err)
+		}
+	}
+}
+
+// act does what one request asks, or answers a message that breaks a rule.
+func (c *sessionConn) act(req session.Request, err error) {
+	if err != nil {
+		var e *session.Error
+		if errors.As(err, &e) {
+			c.fail(e)
+		}
+		return
+	}
+	switch r := req.(type) {
+	case session.Hello:
+		c.hello(r)
+	case session.Subscribe:
+		c.subscribe(r)
+	case session.Unsubscribe:
+		c.unsubscribe(r.Path)
+	case session.Throttle:
+		c.throttle(r)
+	case session.Publish:
+		c.publish(r)
+	case session.Play:
+		c.play(r)
+	case session.Stop:
+		c.stop(r.Path)
+	case session.Call:
+		c.call(r)
+	case session.Cancel:
+		c.cancel(r.ID)
+	case session.Token:
+		c.renew(r)
+	case session.Pause:
+		c.paused.Store(true)
+	case session.Resume:
+		c.paused.Store(false)
+		c.carrier.Wake()
+	case session.Source:
+		c.source(r)
+	case session.Ping:
+		c.send(&session.Message{Type: session.TypePong, ID: r.ID, At: time.Now().UnixMilli()})
+	case session.Bye:
+		c.end(lifecycle.ReasonDone)
+	}
+}
+
+// subscribe answers with where the subscription starts, and follows the subject from there.
+func (c *sessionConn) subscribe(r session.Subscribe) {
+	f, err := c.follow(r)
+	if err != nil {
+		c.machine.Unsubscribed(r.Path)
+		c.send(&session.Message{Type: session.TypeStatus, Path: r.Path, Status: session.StatusRefused, Reason: lifecycle.ReasonOf(err)})
+		return
+	}
+	c.setSub(r.Path, f)
+	c.life.Event(lifecycle.Event{Kind: "subscribe", Path: r.Path})
+	f.Wake()
+}
+
+func (c *sessionConn) follow(r session.Subscribe) (subscription, error) {
+	if err := c.may(auth.Subscribe, r.Path); err != nil {
+		return nil, err
+	}
+	sub, err := c.server.subjects.Open(r.Path)
+	if err != nil {
+		return nil, err
+	}
+	if r.Window != nil {
+		return newWindowFeed(c, sub, r.Want), nil
+	}
+	start, image := startOf(sub, r)
+	return newDataFeed(c, sub, start, image, r.Want), nil
+}
+
+func (c *sessionConn) unsubscribe(path string) {
+	if c.subs[path] != nil {
+		c.setSub(path, nil)
+	}
+}
+
+// setSub is the one place where a subscription begins or, with nil, ends.
+func (c *sessionConn) setSub(path string, f subscription) {
+	old := c.subs[path]
+	c.mu.Lock()
+	if f == nil {
+		delete(c.subs, path)
+	} else {
+		c.subs[path] = f
+	}
+	c.mu.Unlock()
+	if f != nil {
+		c.server.sources.follow(path)
+		return
+	}
+	old.close()
+	c.server.sources.unfollow(path)
+}
+
+func (c *sessionConn) throttle(r session.Throttle) {
+	if f := c.subs[r.Path]; f != nil {
+		f.throttle(r.Rate, r.HasRate)
+		f.Wake()
+	}
+}
+
+// startOf says where a subscription starts, in the message that tells the client so, and whether the image of a record, or the document, belongs into it.
+func startOf(sub *subject.Subject, r session.Subscribe) (m *session.Message, image bool) {
+	snap := sub.Snapshot()
+	m = &session.Message{Type: session.TypeSnapshot, Path: r.Path, Kind: session.Kind(snap.Kind), Epoch: snap.Epoch, Offset: snap.Offset,
+		Time: snap.Media, HasTime: snap.HasMedia}
+	same := r.From == session.FromOffset && r.Epoch == snap.Epoch && r.Offset <= snap.Offset
+	tail, _ := sub.Ring().Bounds()
+	switch {
+	case snap.Kind == subject.Record && same && canResume(sub, r.Offset), snap.Kind == subject.JSON && same && r.Offset >= tail:
+		m.Offset = r.Offset // no image: the client's stands; what has changed since follows
+	case snap.Kind == subject.Record, snap.Kind == subject.JSON:
+		return m, true
+	case same:
+		m.Offset = max(r.Offset, tail)
+	case r.From == session.FromOffset && r.Epoch != snap.Epoch:
+		m.Offset = tail // another life: all that it has
+	case r.From == session.FromHistory:
+		m.Offset = historyStart(sub, r.Want, snap.Offset)
+	}
+	return m, false
+}
+
+// historyStart is the place so many messages, or so much time, before the head.
+func historyStart(sub *subject.Subject, want session.Want, head uint64) uint64 {
+	at, _ := sub.Ring().Bounds()
+	if want.Count > 0 && want.Count < head-at {
+		at = head - want.Count
+	}
+	if want.Age <= 0 {
+		return at
+	}
+	oldest := time.Now().Add(-want.Age)
+	low, high := at, head // the first that is not too old lies in between
+	for low < high {
+		middle := low + (high-low)/2
+		if item, held := sub.Ring().At(middle); held && item.Time.Before(oldest) {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	return low
+}
+
+// canResume says whether what has changed since an offset can be told, by the updates that are held or by the image.
+func canResume(sub *subject.Subject, offset uint64) bool {
+	if tail, _ := sub.Ring().Bounds(); offset >= tail {
+		return true
+	}
+	_, _, err := sub.ChangedSince(offset)
+	return err == nil
+}
+
+// publish does what a client asks, unless that was done before, and says how that went. The bytes are the connection's, so they are copied.
+func (c *sessionConn) publish(r session.Publish) {
+	done := c.publisher.begin(r.ID)
+	if done == nil {
+		done = c.publishNow(r)
+	}
+	c.publisher.answered(r.ID, done)
+	c.queue(done)
+}
+
+// publishNow publishes, and returns the answer as a frame.
+func (c *sessionConn) publishNow(r session.Publish) []byte {
+	u := subject.Update{Data: bytes.Clone(r.Data), Patch: bytes.Clone(r.Patch), Media: r.Time, HasMedia: r.HasTime, TTL: r.TTL}
+	err := c.mayPublish(r.Path)
+	if r.Kind == session.KindRecord && err == nil {
+		u.Data = nil
+		u.Fields, err = subject.ParseFields(bytes.Clone(r.Fields))
+	}
+	m := session.Message{Type: session.TypeAck, ID: r.ID, Path: r.Path}
+	if err == nil {
+		m.Epoch, m.Offset, err = c.server.Publish(r.Path, subject.Kind(r.Kind), u)
+	}
+	if err != nil {
+		m = session.Message{Type: session.TypeError, ID: r.ID, Path: r.Path, Reason: lifecycle.ReasonOf(err)}
+	}
+	return textFrame(&m)
+}
+
+// mayPublish says why the client may not publish on a path now.
+func (c *sessionConn) mayPublish(path string) error {
+	if err := reserved(path); err != nil {
+		return err
+	}
+	if err := c.may(auth.Publish, path); err != nil {
+		return err
+	}
+	if !c.rate.take(time.Now()) {
+		return lifecycle.ReasonLimit.With("MaxPublishRate is %g a second", c.rate.perSecond)
+	}
+	return nil
+}
+
+// reserved refuses paths that belong to the server.
+func reserved(path string) error {
+	if strings.HasPrefix(path, sysPrefix) || strings.Contains(path, "/@") {
+		return lifecycle.ReasonRefused.With("%s belongs to the server", path)
+	}
+	return nil
+}
+
+func (c *sessionConn) play(r session.Play) {
+	viewer, err := c.view(r)
+	if err != nil {
+		c.machine.Stopped(r.Path)
+		c.send(&session.Message{Type: session.TypeMedia, Path: r.Path, Status: session.StatusGone, Reason: lifecycle.ReasonOf(err)})
+		return
+	}
+	f := &mediaFeed{feedState: feedState{conn: c, path: r.Path, media: true}, viewer: viewer}
+	c.plays[r.Path] = f
+	c.life.Event(lifecycle.Event{Kind: "play", Path: r.Path})
+	f.Wake()
+}
+
+func (c *sessionConn) view(r session.Play) (*stream.Viewer, error) {
+	if err := c.may(auth.Play, r.Path); err != nil {
+		return nil, err
+	}
+	format := c.server.formats.session
+	if r.From == session.FromOffset {
+		return c.server.streams.ViewFrom(r.Path, format, c.life.ID(), r.Epoch, r.Offset)
+	}
+	return c.server.streams.View(r.Path, format, c.life.ID())
+}
+
+func (c *sessionConn) stop(path string) {
+	if f := c.plays[path]; f != nil {
+		delete(c.plays, path)
+		f.close()
+	}
+}

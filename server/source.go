@@ -1,0 +1,265 @@
+package server
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"hawser/auth"
+	"hawser/lifecycle"
+	"hawser/session"
+)
+
+// WantedLinger is how long a path that nobody follows any more is still wanted of its source.
+const WantedLinger = 30 * time.Second
+
+// dataSource is a session that feeds a path and all below it.
+type dataSource struct {
+	conn     *sessionConn // the newest connection of the session; nil while it is gone
+	session  string
+	path     string
+	optional bool
+	priority int
+}
+
+// followed is a path that somebody follows, or did so lately.
+type followed struct {
+	count  int
+	asked  *dataSource // who was told that the path is wanted
+	linger *time.Timer
+}
+
+// sources are who feeds what, what is followed, and what was fed once and is not any more. Nothing is sent under the lock but by queueing.
+type sources struct {
+	sessions *sessions
+	view     atomic.Pointer[coverage]
+
+	mu      sync.Mutex
+	feeders []*dataSource
+	lost    map[string]bool // paths that had a feeder and have none, and whether that was optional
+	paths   map[string]*followed
+}
+
+// coverage is what is fed and what is not any more at one moment. It never changes, so that Fill, which may hold locks of a connection, needs none to read it.
+type coverage struct {
+	fed  []string
+	lost map[string]bool
+}
+
+func (s *sources) showLocked() {
+	v := &coverage{lost: maps.Clone(s.lost)}
+	for _, f := range s.feeders {
+		v.fed = append(v.fed, f.path)
+	}
+	s.view.Store(v)
+}
+
+// under says whether path is prefix or lies below it.
+func under(path, prefix string) bool {
+	return prefix == "/" || strings.HasPrefix(path, prefix) && (len(path) == len(prefix) || path[len(prefix)] == '/')
+}
+
+// source does what a client says of itself.
+func (c *sessionConn) source(r session.Source) {
+	err := c.may(auth.Source, r.Path)
+	if err == nil {
+		err = reserved(r.Path)
+	}
+	if err != nil {
+		c.send(&session.Message{Type: session.TypeError, Path: r.Path, Reason: lifecycle.ReasonOf(err)})
+		return
+	}
+	if r.On {
+		c.server.sources.add(&dataSource{conn: c, session: c.id, path: r.Path, optional: r.Optional, priority: r.Priority})
+	} else {
+		c.server.sources.remove(func(f *dataSource) bool { return f.session == c.id && f.path == r.Path })
+	}
+}
+
+// add takes a source on, in the place of the one that it was before.
+func (s *sources) add(f *dataSource) {
+	s.mu.Lock()
+	same := func(o *dataSource) bool { return o.session == f.session && o.path == f.path }
+	for _, p := range s.paths {
+		if p.asked != nil && same(p.asked) {
+			p.asked = nil // it is told again
+		}
+	}
+	s.feeders = append(slices.DeleteFunc(s.feeders, same), f)
+	slices.SortStableFunc(s.feeders, func(a, b *dataSource) int { return cmp.Compare(b.priority, a.priority) })
+	_, back := s.lost[f.path]
+	delete(s.lost, f.path)
+	s.showLocked()
+	s.askLocked()
+	s.mu.Unlock()
+	if back {
+		s.tell(f.path)
+	}
+}
+
+// remove takes sources away; what only they fed is stale.
+func (s *sources) remove(which func(*dataSource) bool) {
+	s.mu.Lock()
+	var gone []*dataSource
+	s.feeders = slices.DeleteFunc(s.feeders, func(f *dataSource) bool {
+		if which(f) {
+			gone = append(gone, f)
+			return true
+		}
+		return false
+	})
+	var lost []string
+	for _, f := range gone {
+		for _, p := range s.paths {
+			if p.asked == f {
+				p.asked = nil
+			}
+		}
+		if !slices.ContainsFunc(s.feeders, func(o *dataSource) bool { return o.path == f.path }) {
+			if s.lost == nil {
+				s.lost = make(map[string]bool)
+			}
+			s.lost[f.path] = f.optional
+			lost = append(lost, f.path)
+		}
+	}
+	s.showLocked()
+	s.askLocked()
+	s.mu.Unlock()
+	for _, path := range lost {
+		s.tell(path)
+	}
+}
+
+// has says whether a connection feeds anything.
+func (s *sources) has(c *sessionConn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.feeders, func(f *dataSource) bool { return f.conn == c })
+}
+
+// status is that of a path: stale or limited where what fed it has gone.
+func (s *sources) status(path string) (session.Status, lifecycle.Reason) {
+	v := s.view.Load()
+	if v == nil || slices.ContainsFunc(v.fed, func(prefix string) bool { return under(path, prefix) }) {
+		return session.StatusOK, lifecycle.Reason{}
+	}
+	status := session.StatusOK
+	for prefix, optional := range v.lost {
+		switch {
+		case !under(path, prefix):
+		case !optional:
+			return session.StatusStale, lifecycle.ReasonGone.With("the source of %s has left", prefix)
+		default:
+			status = session.StatusLimited
+		}
+	}
+	if status == session.StatusLimited {
+		return status, lifecycle.ReasonGone.With("an optional source has left")
+	}
+	return status, lifecycle.Reason{}
+}
+
+// tell sends the status of what lies below a path to who follows it.
+func (s *sources) tell(prefix string) {
+	for _, c := range s.sessions.list() {
+		for _, path := range c.follows(prefix) {
+			status, why := s.status(path)
+			c.send(&session.Message{Type: session.TypeStatus, Path: path, Status: status, Reason: why})
+		}
+	}
+}
+
+// follows returns the paths at and below a prefix that the session follows.
+func (c *sessionConn) follows(prefix string) (paths []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for path := range c.subs {
+		if under(path, prefix) {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
+// follow counts one more who follows a path, unfollow one fewer.
+func (s *sources) follow(path string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.paths[path]
+	if p == nil {
+		if s.paths == nil {
+			s.paths = make(map[string]*followed)
+		}
+		p = &followed{}
+		s.paths[path] = p
+	}
+	p.count++
+	if p.linger != nil {
+		p.linger.Stop()
+		p.linger = nil
+	}
+	s.askPathLocked(path, p)
+}
+
+func (s *sources) unfollow(path string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.paths[path]
+	if p == nil {
+		return
+	}
+	p.count--
+	switch {
+	case p.count > 0:
+	case p.asked == nil:
+		delete(s.paths, path)
+	default:
+		p.linger = time.AfterFunc(WantedLinger, func() { s.unwanted(path) })
+	}
+}
+
+// unwanted tells a source that nobody has followed a path for some time.
+func (s *sources) unwanted(path string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.paths[path]
+	if p == nil || p.count > 0 {
+		return
+	}
+	delete(s.paths, path)
+	if p.asked != nil {
+		p.asked.want(path, false)
+	}
+}
+
+// askLocked tells sources what is wanted and was told to nobody.
+func (s *sources) askLocked() {
+	for path, p := range s.paths {
+		if p.count > 0 {
+			s.askPathLocked(path, p)
+		}
+	}
+}
+
+// askPathLocked tells the source with the greatest priority that a path is wanted.
+func (s *sources) askPathLocked(path string, p *followed) {
+	if p.asked != nil {
+		return
+	}
+	for _, f := range s.feeders {
+		if under(path, f.path) {
+			p.asked = f
+			f.want(path, true)
+			return
+		}
+	}
+}
+
+func (f *dataSource) want(path string, on bool) {
+	f.conn.send(&session.Message{Type: session.TypeWanted, Path: path, Command: session.Command{On: on}})
+}
