@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -11,22 +12,23 @@ import (
 	"hawser/session"
 )
 
-// transport is what carries the session.
-const transport = "websocket"
-
 // KindAttempt, KindBackOff and KindDrain are the kinds of event, besides lifecycle's own, that a client logs: an attempt begins (Server, Attempt), a wait begins
-// (Delay, Attempt), the server asks to move (Reason). KindError is an error of the server about a path (Path, Reason).
+// (Delay, Attempt), the server asks to move (Reason). KindError is an error of the server about a path (Path, Reason), or of the credentials (Detail). KindMoved: the session went to
+// another server (From, Server) without a break; KindTransport: to another transport (From, Transport).
 const (
 	KindAttempt = "attempt"
 	KindBackOff = "back_off"
 	KindDrain   = "drain"
 	KindError   = "error"
+
+	KindMoved     = "moved"
+	KindTransport = "transport"
 )
 
 // Client is one session with one server out of a list. All methods may run at once.
 type Client struct {
 	o        Options
-	dial     func(ctx context.Context, server string) (wire, error)
+	dial     func(ctx context.Context, server string) (w wire, transport string, err error)
 	states   *history
 	received atomic.Uint64 // counts what the server sent
 
@@ -36,22 +38,35 @@ type Client struct {
 	subs    map[string]*Subscription
 	plays   map[string]*Play
 	waiting map[uint64]*Receipt
+	calls   map[uint64]chan<- session.Event
+	sources map[string]*Source
+	room    chan struct{}   // closed when fewer requests wait
+	again   []*Subscription // to be asked for anew
 
 	// Of the attempts; guarded by mu.
 	server   string
+	servers  servers
+	worked   map[string]works
+	draining bool      // the server has asked to move, so the next attempt goes elsewhere
 	attempts int       // since the last login
 	failures int       // that the back-off counts
 	since    time.Time // when the session was logged in; zero when it is not
 	delay    time.Duration
 	stop     context.CancelFunc // ends attempts and waiting; nil when nothing runs
 	done     chan struct{}      // closed when nothing runs any more
+	running  context.Context    // ends with stop
+	jobs     sync.WaitGroup     // what else runs
 
 	// Of the connection; guarded by mu.
-	out     [][]byte
-	closing lifecycle.Reason
-	outgo   chan struct{} // holds one token when there is something to write
-	welcome chan struct{} // closed at the login
-	clock   clock
+	link      *link // nil when none stands
+	transport string
+	moving    chan struct{} // closed when the move that is under way has ended; else nil
+	out       [][]byte
+	closing   lifecycle.Reason
+	outgo     chan struct{} // holds one token when there is something to write
+	welcome   chan struct{} // closed at the login
+	renewed   chan struct{} // closed when the server has taken new credentials
+	clock     clock
 }
 
 // New makes a client that is Disconnected. It fails when the options make no sense, with all that is wrong with them.
@@ -60,10 +75,12 @@ func New(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{o: o, states: newHistory(o.History), machine: session.NewClient(session.ClientOptions{Name: o.Name, Token: o.Token}),
-		subs: make(map[string]*Subscription), plays: make(map[string]*Play), waiting: make(map[uint64]*Receipt),
-		outgo: make(chan struct{}, 1)}
-	c.dial = c.dialWebSocket
+	machine := session.NewClient(session.ClientOptions{Name: o.Name, Token: o.Token, Provider: o.Credentials != nil, Publisher: rand.Text(),
+		MaxPending: o.MaxPending, MaxPendingBytes: o.MaxPendingBytes})
+	c := &Client{o: o, states: newHistory(o.History), machine: machine, servers: servers{groups: o.groups()}, worked: make(map[string]works),
+		subs: make(map[string]*Subscription), plays: make(map[string]*Play), waiting: make(map[uint64]*Receipt), calls: make(map[uint64]chan<- session.Event),
+		sources: make(map[string]*Source), room: make(chan struct{}), outgo: make(chan struct{}, 1), renewed: make(chan struct{})}
+	c.dial = c.connect
 	return c, nil
 }
 
@@ -100,9 +117,10 @@ func (c *Client) start(ctx context.Context) (seq uint64, err error) {
 	}
 	defer c.mu.Unlock()
 	run, stop := context.WithCancel(context.Background())
-	c.stop, c.done = stop, make(chan struct{})
-	c.life = c.o.Log.Open("session", lifecycle.Client, c.o.Servers[0])
-	c.server, c.attempts, c.failures = c.o.Servers[0], 0, 0
+	c.stop, c.done, c.running = stop, make(chan struct{}), run
+	c.servers.again()
+	c.server, c.transport, c.attempts, c.failures = c.servers.next(), c.o.Transports[0], 0, 0
+	c.life = c.o.Log.Open("session", lifecycle.Client, c.server)
 	c.machine.Connect()
 	c.settleLocked()
 	go c.run(run, c.done)
@@ -137,15 +155,27 @@ func (c *Client) settleLocked() {
 	for _, ev := range c.machine.TakeEvents() {
 		c.handOutLocked(ev)
 	}
+	for _, s := range c.again {
+		if c.subs[s.path] == s {
+			c.machine.Unsubscribe(s.path)
+			_ = c.machine.Subscribe(s.path, session.SubscribeOptions{Want: s.want})
+		}
+	}
+	c.again = nil
 	c.out = append(c.out, c.machine.TakeMessages()...)
 	if r, ok := c.machine.TakeClose(); ok {
 		c.closing = r
 	}
 	if len(c.out) > 0 || !c.closing.IsZero() {
-		select {
-		case c.outgo <- struct{}{}:
-		default:
-		}
+		c.wakeLocked()
+	}
+}
+
+// wakeLocked says that there is something to write.
+func (c *Client) wakeLocked() {
+	select {
+	case c.outgo <- struct{}{}:
+	default:
 	}
 }
 
@@ -153,7 +183,7 @@ func (c *Client) handOutLocked(ev session.Event) {
 	switch ev.Kind {
 	case session.EventState:
 		c.changedLocked(ev)
-	case session.EventSnapshot, session.EventUpdate, session.EventGap, session.EventStatus:
+	case session.EventSnapshot, session.EventUpdate, session.EventGap, session.EventStatus, session.EventWindow:
 		if s := c.subs[ev.Path]; s != nil {
 			s.take(ev)
 		}
@@ -167,22 +197,35 @@ func (c *Client) handOutLocked(ev session.Event) {
 		c.errorLocked(ev)
 	case session.EventPong:
 		c.clock.pong(ev.ID, ev.At, time.Now())
+	case session.EventResult:
+		c.resultLocked(ev)
+	case session.EventRenewed:
+		c.renewedLocked(ev)
+	case session.EventWanted:
+		c.wantedLocked(ev)
 	case session.EventDrain:
-		c.life.Event(lifecycle.Event{Kind: KindDrain, Reason: ev.Reason, Server: c.server})
+		c.life.Event(lifecycle.Event{Kind: KindDrain, Reason: ev.Reason, Server: c.server, Delay: ev.Within})
+		ctx := c.running
+		c.jobs.Go(func() { c.drain(ctx, ev.Within) })
 	}
 }
 
 // changedLocked records a change of state.
 func (c *Client) changedLocked(ev session.Event) {
 	now := time.Now()
-	sc := StateChange{From: ev.From, To: ev.State, Time: now, Server: c.server, Transport: transport, Reason: ev.Reason}
+	if c.link != nil {
+		c.transport = c.link.transport
+	}
+	sc := StateChange{From: ev.From, To: ev.State, Time: now, Server: c.server, Transport: c.transport, Reason: ev.Reason}
 	switch ev.State {
 	case session.Connecting:
 		c.attempts++
 	case session.LoggedIn:
-		c.since = now
-		close(c.welcome)
-	case session.Failed, session.Lost, session.Unreachable:
+		if ev.From != session.Paused {
+			c.since = now
+			close(c.welcome)
+		}
+	case session.Failed, session.Lost, session.Unreachable, session.CredentialsRetrievalFailed:
 		c.delay = c.delayLocked(now)
 		sc.Delay = c.delay
 	case session.Disconnected:
@@ -203,6 +246,7 @@ func (c *Client) changedLocked(ev session.Event) {
 func (c *Client) delayLocked(now time.Time) time.Duration {
 	if !c.since.IsZero() && now.Sub(c.since) >= c.o.BackOff.Stand {
 		c.failures = 0
+		c.servers.again()
 	}
 	c.since = time.Time{}
 	c.failures++
@@ -213,11 +257,11 @@ func (c *Client) logLocked(sc StateChange) {
 	c.life.Set(sc.To.String(), sc.To.Light(), sc.Reason)
 	switch {
 	case sc.To == session.Connecting:
-		c.life.Event(lifecycle.Event{Kind: KindAttempt, Server: sc.Server, Transport: transport, Attempt: sc.Attempt})
+		c.life.Event(lifecycle.Event{Kind: KindAttempt, Server: sc.Server, Transport: c.transport, Attempt: sc.Attempt})
 	case sc.To == session.Disconnected:
 		c.life.Close(sc.Reason)
-	case sc.To == session.Failed || sc.To == session.Lost || sc.To == session.Unreachable:
-		c.life.Event(lifecycle.Event{Kind: KindBackOff, Server: sc.Server, Transport: transport, Attempt: sc.Attempt, Delay: sc.Delay})
+	case sc.Delay > 0 || sc.To == session.Failed || sc.To == session.Lost:
+		c.life.Event(lifecycle.Event{Kind: KindBackOff, Server: sc.Server, Transport: c.transport, Attempt: sc.Attempt, Delay: sc.Delay})
 	}
 }
 
@@ -232,6 +276,10 @@ func (c *Client) endAllLocked(r lifecycle.Reason) {
 		delete(c.plays, path)
 		p.queue.end(r)
 		p.settle()
+	}
+	for path, s := range c.sources {
+		delete(c.sources, path)
+		s.queue.end(r)
 	}
 }
 

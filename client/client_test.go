@@ -228,14 +228,30 @@ func TestPublishesOfALostConnection(t *testing.T) {
 	s.mute = false
 	s.mu.Unlock()
 	s.cut()
-	if _, err := r.Wait(ctx); !errors.Is(err, lifecycle.ReasonLost) {
-		t.Error(err)
-	}
-	// the next one waits for the login
+	// the next one waits for the login, and goes out behind the first
 	if _, err := c.Publish(ctx, "/log", "second", nil); err != nil {
 		t.Error(err)
 	}
+	if _, err := r.Wait(ctx); err != nil {
+		t.Error(err)
+	}
+	var ids []uint64
+	for _, p := range asked[session.Publish](s) {
+		ids = append(ids, p.ID)
+	}
+	if !slices.Equal(ids, []uint64{1, 1, 2}) {
+		t.Errorf("publishes %d, want the first again under its id", ids)
+	}
+	s.mu.Lock()
+	s.mute = true
+	s.mu.Unlock()
+	if r, err = c.Send(ctx, "/log", "unanswered", nil); err != nil {
+		t.Fatal(err)
+	}
 	c.Close()
+	if _, err := r.Wait(ctx); !errors.Is(err, lifecycle.ReasonLost) {
+		t.Error(err)
+	}
 	if _, err := c.Send(ctx, "/log", "third", nil); !errors.Is(err, lifecycle.ReasonLost) {
 		t.Error(err)
 	}

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -28,14 +29,44 @@ const (
 	DefaultBase           = 500 * time.Millisecond
 	DefaultMax            = 30 * time.Second
 	DefaultStand          = 10 * time.Second
+
+	DefaultCredentialsTimeout = 30 * time.Second
+	DefaultFallbackAfter      = 3 * time.Second
+	DefaultUpgradeBase        = 30 * time.Second
+	DefaultUpgradeMax         = 10 * time.Minute
 )
+
+// CredentialsRequest is what a provider of credentials is told.
+type CredentialsRequest struct {
+	// User is who the server said that this client is, at the last login; empty before.
+	User string
+	// Renewal says that the session stands and its credentials are about to end.
+	Renewal bool
+}
 
 // Options are a client's settings. Zero values mean the defaults.
 type Options struct {
-	// Servers are the addresses of the session endpoints (ws or wss). At least one. After a failed attempt the next one is tried, after a broken session the same one first.
+	// Servers are the addresses of the session endpoints (ws or wss), tried in this order. After a failed attempt the next one is tried, after a broken session the same one first.
 	Servers []string
-	// Token is the credential; empty for none.
+	// Groups are further such addresses, tried after Servers: those of a group in a random order, so that clients spread over them, and the next group only when none of
+	// the one before could be had. At least one address is needed in all.
+	Groups [][]string
+	// Transports are what may carry the session, in the order in which they are tried; nil means WebSocket, Events, Poll. What worked is remembered for ten minutes.
+	Transports []string
+	// FallbackAfter is how long a transport may take before the next one is tried; 0 means DefaultFallbackAfter.
+	FallbackAfter time.Duration
+	// UpgradeBase is about how long after a session began on a fallback the WebSocket is tried again in the background; the time doubles up to UpgradeMax. 0 means
+	// DefaultUpgradeBase and DefaultUpgradeMax.
+	UpgradeBase, UpgradeMax time.Duration
+	// Credentials is asked for a credential at each login, and before one ends that the server says has an end. When its error wraps a lifecycle.Reason that is final, such
+	// as lifecycle.ReasonUnauthorized, the client is Disconnected; otherwise it is asked again after a back-off. nil means Token. It may be called at once with itself.
+	Credentials func(ctx context.Context, r CredentialsRequest) (token string, err error)
+	// CredentialsTimeout bounds the wait for Credentials; 0 means DefaultCredentialsTimeout.
+	CredentialsTimeout time.Duration
+	// Token is the credential where there is no Credentials; empty for none.
 	Token string
+	// MaxPending and MaxPendingBytes bound the publishes and calls that wait for an answer. 0 means session.DefaultMaxPending and session.DefaultMaxPendingBytes.
+	MaxPending, MaxPendingBytes int
 	// Name names the software in the hello; empty means "hawser-go/" and Version.
 	Name string
 	// Header is sent with the WebSocket handshake.
@@ -61,6 +92,8 @@ type Options struct {
 	MaxMessage int
 	// History is how many state changes are kept for States. 0 means DefaultHistory.
 	History int
+
+	reachable func() bool // whether the machine has a network
 }
 
 // BackOff is the wait between attempts: a random time between zero and a bound (full jitter), so that the clients of a server that comes back do not come at once.
@@ -77,12 +110,19 @@ type BackOff struct {
 
 // filled returns the options with the defaults in place, or all that is wrong with them.
 func (o Options) filled() (Options, error) {
-	o.Servers = slices.Clone(o.Servers)
+	o.Servers, o.Groups, o.Transports = slices.Clone(o.Servers), slices.Clone(o.Groups), slices.Clone(o.Transports)
+	if o.Transports == nil {
+		o.Transports = []string{WebSocket, Events, Poll}
+	}
+	if o.reachable == nil {
+		o.reachable = haveRoute
+	}
 	if o.Name == "" {
 		o.Name = "hawser-go/" + Version
 	}
 	for d, fallback := range map[*time.Duration]time.Duration{&o.ConnectTimeout: DefaultConnectTimeout, &o.LoginTimeout: DefaultLoginTimeout,
-		&o.CloseTimeout: DefaultCloseTimeout, &o.BackOff.Base: DefaultBase, &o.BackOff.Max: DefaultMax, &o.BackOff.Stand: DefaultStand} {
+		&o.CloseTimeout: DefaultCloseTimeout, &o.BackOff.Base: DefaultBase, &o.BackOff.Max: DefaultMax, &o.BackOff.Stand: DefaultStand,
+		&o.CredentialsTimeout: DefaultCredentialsTimeout, &o.FallbackAfter: DefaultFallbackAfter, &o.UpgradeBase: DefaultUpgradeBase, &o.UpgradeMax: DefaultUpgradeMax} {
 		*d = or(*d, fallback)
 	}
 	o.QueueCount = or(o.QueueCount, DefaultQueueCount)
@@ -104,22 +144,43 @@ func or[T int | time.Duration](v, fallback T) T {
 
 func (o *Options) check() error {
 	var errs []error
-	if len(o.Servers) == 0 {
+	all := slices.Concat(o.Servers, slices.Concat(o.Groups...))
+	if len(all) == 0 {
 		errs = append(errs, errors.New("client: options: want at least one server"))
 	}
-	for _, s := range o.Servers {
+	for _, t := range o.Transports {
+		if t != WebSocket && t != Events && t != Poll {
+			errs = append(errs, fmt.Errorf("client: options: transport %q: want websocket, events or poll", t))
+		}
+	}
+	for _, s := range all {
 		if u, err := url.Parse(s); err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss" {
 			errs = append(errs, fmt.Errorf("client: options: server %q: want ws://HOST/PATH or wss://HOST/PATH", s))
 		}
 	}
 	for name, negative := range map[string]bool{"ConnectTimeout": o.ConnectTimeout < 0, "LoginTimeout": o.LoginTimeout < 0, "CloseTimeout": o.CloseTimeout < 0,
 		"BackOff.Base": o.BackOff.Base < 0, "BackOff.Max": o.BackOff.Max < 0, "BackOff.Stand": o.BackOff.Stand < 0,
-		"QueueCount": o.QueueCount < 0, "QueueBytes": o.QueueBytes < 0, "MaxMessage": o.MaxMessage < 0, "History": o.History < 0} {
+		"QueueCount": o.QueueCount < 0, "QueueBytes": o.QueueBytes < 0, "MaxMessage": o.MaxMessage < 0, "History": o.History < 0,
+		"CredentialsTimeout": o.CredentialsTimeout < 0, "FallbackAfter": o.FallbackAfter < 0, "UpgradeBase": o.UpgradeBase < 0, "UpgradeMax": o.UpgradeMax < 0,
+		"MaxPending": o.MaxPending < 0, "MaxPendingBytes": o.MaxPendingBytes < 0} {
 		if negative {
 			errs = append(errs, fmt.Errorf("client: options: %s is negative", name))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// groups is all addresses in the groups in which they are tried.
+func (o *Options) groups() (list [][]string) {
+	for _, s := range o.Servers {
+		list = append(list, []string{s})
+	}
+	for _, g := range o.Groups {
+		if len(g) > 0 {
+			list = append(list, g)
+		}
+	}
+	return list
 }
 
 // delay returns the wait before the next attempt after so many others.

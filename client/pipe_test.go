@@ -82,13 +82,13 @@ func piped(t *testing.T, o Options, dial func(attempt int, server string) (*pipe
 		t.Fatal(err)
 	}
 	attempt := 0
-	c.dial = func(ctx context.Context, server string) (wire, error) {
+	c.dial = func(ctx context.Context, server string) (wire, string, error) {
 		attempt++
 		p, err := dial(attempt, server)
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
-		return p, nil
+		return p, WebSocket, nil
 	}
 	return c
 }

@@ -31,7 +31,9 @@ func newQueue(o *Options, shrink func([]session.Event) []session.Event) *queue {
 	return &queue{count: o.QueueCount, bytes: o.QueueBytes, shrink: shrink, ready: make(chan struct{}, 1)}
 }
 
-func cost(ev *session.Event) int { return eventCost + len(ev.Data) + len(ev.Fields) }
+func cost(ev *session.Event) int {
+	return eventCost + len(ev.Data) + len(ev.Fields) + len(ev.Patch) + len(ev.View.Rows)
+}
 
 func (q *queue) push(ev session.Event) {
 	q.mu.Lock()

@@ -126,6 +126,20 @@ func (s *testServer) serve(w http.ResponseWriter, r *http.Request) {
 // receive acts on one message; a reason ends the session.
 func (ts *testSession) receive(b []byte) *lifecycle.Reason {
 	req, err := ts.m.Receive(b)
+	end := ts.act(req, err)
+	if _, hello := req.(session.Hello); !hello {
+		return end
+	}
+	for end == nil {
+		if req, err = ts.m.Next(); req == nil && err == nil {
+			break
+		}
+		end = ts.act(req, err)
+	}
+	return end
+}
+
+func (ts *testSession) act(req session.Request, err error) *lifecycle.Reason {
 	if e, ok := errors.AsType[*session.Error](err); ok {
 		ts.send(false, e.Append(nil))
 		if e.Fatal {

@@ -5,14 +5,64 @@ import (
 	"hawser/session"
 )
 
-// shrinkData makes the events of a subscription fewer: those of a record are folded, of a log the older half is told as a gap.
+// shrink makes the events of a subscription fewer. Where that cannot be done with what is there, the server is asked for the whole again.
+func (s *Subscription) shrink(events []session.Event) []session.Event {
+	for i := range events {
+		if events[i].Subject == session.KindJSON {
+			kept, whole := foldDocument(events)
+			if !whole {
+				s.c.again = append(s.c.again, s)
+			}
+			return kept
+		}
+	}
+	return shrinkData(events)
+}
+
+// shrinkData makes the events fewer: those of a record are folded, of a log the older half is told as a gap.
 func shrinkData(events []session.Event) []session.Event {
 	for i := range events {
-		if events[i].Subject == session.KindRecord {
+		switch {
+		case events[i].Subject == session.KindRecord:
 			return foldRecord(events)
+		case events[i].Kind == session.EventWindow:
+			return lastWindow(events)
 		}
 	}
 	return shedLog(events)
+}
+
+// lastWindow keeps the last of the windows, which says it all, and all else before it.
+func lastWindow(events []session.Event) []session.Event {
+	var kept, last []session.Event
+	for _, ev := range events {
+		if ev.Kind == session.EventWindow {
+			last = []session.Event{ev}
+		} else {
+			kept = append(kept, ev)
+		}
+	}
+	return append(kept, last...)
+}
+
+// foldDocument folds the snapshots and updates of a document into one that has the whole, and keeps all else before it. Without a whole one among them the updates go, and whole is false.
+func foldDocument(events []session.Event) (kept []session.Event, whole bool) {
+	var folded session.Event
+	for _, ev := range events {
+		switch {
+		case ev.Kind != session.EventSnapshot && ev.Kind != session.EventUpdate:
+			kept = append(kept, ev)
+		case ev.Data != nil:
+			folded = ev
+		case ev.Patch != nil && folded.Data != nil:
+			ev.Data, ev.Patch = session.MergePatch(folded.Data, ev.Patch), nil
+			folded = ev
+		}
+	}
+	if folded.Data == nil {
+		return kept, false
+	}
+	return append(kept, folded), true
 }
 
 // shedLog replaces the updates among the older half by gaps and keeps all else.

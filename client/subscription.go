@@ -10,16 +10,18 @@ import (
 	"hawser/session"
 )
 
-// Update is what a subscription hands out: session.EventSnapshot, EventUpdate, EventGap, EventStatus or EventError; each kind's comment says which fields it
+// Update is what a subscription hands out: session.EventSnapshot, EventUpdate, EventGap, EventWindow, EventStatus or EventError; each kind's comment says which fields it
 // sets. Data and Fields are the application's to keep but not to change.
 type Update = session.Event
 
 // SubscribeOptions says how a subscription starts.
 type SubscribeOptions struct {
-	// From is session.FromSnapshot (also when zero), FromLive or FromOffset.
+	// From is session.FromSnapshot (also when zero), FromLive, FromOffset or FromHistory.
 	From session.From
 	// Epoch and Offset are the next update wanted, with session.FromOffset.
 	Epoch, Offset uint64
+	// Want says what of it is wanted: history, rate, fields, window.
+	session.Want
 	// NoWait returns at once and leaves the first answer, also a refusal, to Updates.
 	NoWait bool
 }
@@ -28,6 +30,7 @@ type SubscribeOptions struct {
 type Subscription struct {
 	c        *Client
 	path     string
+	want     session.Want
 	queue    *queue
 	answered chan struct{}
 	once     sync.Once
@@ -39,9 +42,10 @@ func (c *Client) Subscribe(ctx context.Context, path string, o *SubscribeOptions
 	if o == nil {
 		o = &SubscribeOptions{}
 	}
-	s := &Subscription{c: c, path: path, queue: newQueue(&c.o, shrinkData), answered: make(chan struct{})}
+	s := &Subscription{c: c, path: path, want: o.Want, answered: make(chan struct{})}
+	s.queue = newQueue(&c.o, s.shrink)
 	err := c.follow(func(m *session.Client) error {
-		if err := m.Subscribe(path, session.SubscribeOptions{From: o.From, Epoch: o.Epoch, Offset: o.Offset}); err != nil {
+		if err := m.Subscribe(path, session.SubscribeOptions{From: o.From, Epoch: o.Epoch, Offset: o.Offset, Want: o.Want}); err != nil {
 			return err
 		}
 		c.subs[path] = s
@@ -97,7 +101,7 @@ func (s *Subscription) take(ev session.Event) {
 		delete(s.c.subs, s.path)
 		s.queue.end(ev.Reason)
 	}
-	if ev.Kind == session.EventSnapshot || ev.Kind == session.EventStatus {
+	if ev.Kind == session.EventSnapshot || ev.Kind == session.EventStatus || ev.Kind == session.EventWindow {
 		s.settle()
 	}
 }
@@ -113,6 +117,16 @@ func (s *Subscription) Updates(ctx context.Context) iter.Seq[Update] { return s.
 
 // Err returns why the subscription is over: the reason of the server, or of the end of the session. nil while it goes on, and after Close.
 func (s *Subscription) Err() error { return s.queue.err() }
+
+// Throttle changes the greatest rate, in updates a second: what comes in between is folded together. 0 stops the updates; Unthrottle ends it.
+func (s *Subscription) Throttle(rate float64) {
+	s.c.do(func(m *session.Client) { m.Throttle(s.path, rate, true) })
+}
+
+// Unthrottle lets every update come.
+func (s *Subscription) Unthrottle() {
+	s.c.do(func(m *session.Client) { m.Throttle(s.path, 0, false) })
+}
 
 // Close ends the subscription. It returns nil.
 func (s *Subscription) Close() error {

@@ -1,0 +1,33 @@
+package client
+
+import "math/rand/v2"
+
+// servers is the order in which the servers are tried: group after group, those of a group in an order of their own that is drawn anew in each round.
+type servers struct {
+	groups [][]string
+	queue  []string
+}
+
+// next returns the server that is to be tried next.
+func (s *servers) next() string {
+	if len(s.queue) == 0 {
+		for _, g := range s.groups {
+			g = append([]string(nil), g...)
+			rand.Shuffle(len(g), func(i, j int) { g[i], g[j] = g[j], g[i] })
+			s.queue = append(s.queue, g...)
+		}
+	}
+	first := s.queue[0]
+	s.queue = s.queue[1:]
+	return first
+}
+
+// again begins with the first group.
+func (s *servers) again() { s.queue = nil }
+
+func (s *servers) count() (n int) {
+	for _, g := range s.groups {
+		n += len(g)
+	}
+	return n
+}
