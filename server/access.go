@@ -150,11 +150,10 @@ func (c *sessionConn) recheck() {
 			c.send(&session.Message{Type: session.TypeStatus, Path: path, Status: session.StatusRefused, Reason: lifecycle.ReasonOf(err)})
 		}
 	}
-	for path, f := range c.plays {
+	for path := range c.plays {
 		if err := c.may(auth.Play, path); err != nil {
-			delete(c.plays, path)
+			c.setPlay(path, nil)
 			c.machine.Stopped(path)
-			f.close()
 			c.send(&session.Message{Type: session.TypeMedia, Path: path, Status: session.StatusGone, Reason: lifecycle.ReasonOf(err)})
 		}
 	}

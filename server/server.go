@@ -113,6 +113,7 @@ type Server struct {
 	sessions sessions
 	memory   *memory
 	sources  sources
+	made     made
 
 	callMu sync.Mutex
 	calls  map[string]CallFunc // guarded by callMu
@@ -156,6 +157,7 @@ func New(o Options) *Server {
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.sessions = sessions{most: o.MaxSessions, perAddress: o.MaxSessionsPerAddress, perUser: o.MaxSessionsPerUser, replace: o.ReplaceSessions}
 	s.memory, s.sources.sessions = newMemory(o.Keep, o.MaxSessions), &s.sessions
+	s.made.server = s
 	o.Streams.Log, o.Subjects.Log = s.log, s.log
 	o.Streams.OnChange = func(stream.Info) {
 		select {
@@ -278,6 +280,7 @@ func (s *Server) keepList(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		s.live.refresh()
+		s.made.refresh()
 		select {
 		case <-ctx.Done():
 			return

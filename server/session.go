@@ -55,7 +55,7 @@ type sessionConn struct {
 	seen     atomic.Int64 // when the client last sent something, in nanoseconds
 	since    time.Time
 
-	// Used by who receives only; subs is changed under mu, for others that read it.
+	// Used by who receives only; subs and plays are changed under mu, for others that read them.
 	subs  map[string]subscription
 	plays map[string]*mediaFeed
 	rate  bucket // of publishes
@@ -108,8 +108,8 @@ func (c *sessionConn) finish(why lifecycle.Reason) {
 	for path := range c.subs {
 		c.setSub(path, nil)
 	}
-	for _, f := range c.plays {
-		f.close()
+	for path := range c.plays {
+		c.setPlay(path, nil)
 	}
 	c.mu.Lock()
 	if c.ended {
@@ -295,10 +295,32 @@ func (c *sessionConn) setSub(path string, f subscription) {
 	c.mu.Unlock()
 	if f != nil {
 		c.server.sources.follow(path)
+		c.server.made.follow(path)
+		c.server.made.came(c, path)
 		return
 	}
 	old.close()
 	c.server.sources.unfollow(path)
+	c.server.made.unfollow(path)
+	c.server.made.left(c, path)
+}
+
+// setPlay is the one place where a play begins or, with nil, ends.
+func (c *sessionConn) setPlay(path string, f *mediaFeed) {
+	old := c.plays[path]
+	c.mu.Lock()
+	if f == nil {
+		delete(c.plays, path)
+	} else {
+		c.plays[path] = f
+	}
+	c.mu.Unlock()
+	if f != nil {
+		c.server.made.came(c, path)
+		return
+	}
+	old.close()
+	c.server.made.left(c, path)
 }
 
 func (c *sessionConn) throttle(r session.Throttle) {
@@ -419,7 +441,7 @@ func (c *sessionConn) play(r session.Play) {
 		return
 	}
 	f := &mediaFeed{feedState: feedState{conn: c, path: r.Path, media: true}, viewer: viewer}
-	c.plays[r.Path] = f
+	c.setPlay(r.Path, f)
 	c.life.Event(lifecycle.Event{Kind: "play", Path: r.Path})
 	f.Wake()
 }
@@ -436,8 +458,7 @@ func (c *sessionConn) view(r session.Play) (*stream.Viewer, error) {
 }
 
 func (c *sessionConn) stop(path string) {
-	if f := c.plays[path]; f != nil {
-		delete(c.plays, path)
-		f.close()
+	if c.plays[path] != nil {
+		c.setPlay(path, nil)
 	}
 }
