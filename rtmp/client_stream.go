@@ -41,6 +41,23 @@ func (c *Client) Play(ctx context.Context) error {
 	return nil
 }
 
+// Pause stops what is played, or lets it go on; at is where the player stands. The answer comes as a status, which Events shows; one that
+// refuses ends Messages.
+func (c *Client) Pause(paused bool, at time.Duration) {
+	c.ask("pause", paused, float64(at.Milliseconds()))
+}
+
+// Seek goes to another place of a recording. The answer comes as with Pause, before the messages from there.
+func (c *Client) Seek(to time.Duration) { c.ask("seek", float64(to.Milliseconds())) }
+
+// ask sends a command about the stream.
+func (c *Client) ask(name string, args ...amf.Value) {
+	c.mu.Lock()
+	stream := c.stream
+	c.mu.Unlock()
+	c.queue(command(stream, name, 0, append([]amf.Value{nil}, args...)...))
+}
+
 func (c *Client) path() string {
 	path, _ := joinPath(c.app, c.name)
 	return path

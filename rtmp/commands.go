@@ -229,7 +229,11 @@ func (c *Conn) play(cmd *Command) error {
 	if err != nil {
 		return s.refuse("play", asRefusal(err, "NetStream.Play.Failed", playCodes))
 	}
-	answer := []Message{userControl(ControlStreamBegin, s.id)}
+	var answer []Message
+	if s.control.Load() != nil {
+		answer = append(answer, userControl(ControlStreamRecorded, s.id))
+	}
+	answer = append(answer, userControl(ControlStreamBegin, s.id))
 	if request.Reset {
 		answer = append(answer, status(s.id, "status", "NetStream.Play.Reset", "Playing and resetting "+s.Path()+"."))
 	}
@@ -239,7 +243,7 @@ func (c *Conn) play(cmd *Command) error {
 }
 
 func (s *Stream) refuse(what string, r *Refusal) error {
-	s.source.Store(nil)
+	s.detach()
 	s.sink, s.deferred = nil, false
 	s.conn.log.Event(lifecycle.Event{Kind: KindRefuse, Path: s.Path(), Detail: what, Reason: r.reason()})
 	s.SendStatus("error", r.Code, r.Description)
@@ -280,40 +284,4 @@ func (c *Conn) unpublish(name string) {
 			c.closeStream(s.id)
 		}
 	}
-}
-
-func (c *Conn) pause(cmd *Command) {
-	s := c.stream(cmd.StreamID)
-	if s == nil || s.state != streamPlaying {
-		return
-	}
-	paused := cmd.Bool(0, true)
-	s.paused.Store(paused)
-	if paused {
-		s.SendStatus("status", "NetStream.Pause.Notify", s.Path()+" is paused.")
-		return
-	}
-	s.SendStatus("status", "NetStream.Unpause.Notify", s.Path()+" goes on.")
-	c.w.Wake()
-}
-
-// seek answers seek: what is live stays live.
-func (c *Conn) seek(cmd *Command) {
-	if s := c.stream(cmd.StreamID); s != nil && s.state == streamPlaying {
-		s.SendStatus("status", "NetStream.Seek.Notify", s.Path()+" is live.")
-	}
-}
-
-func (c *Conn) receive(cmd *Command) {
-	s := c.stream(cmd.StreamID)
-	if s == nil {
-		return
-	}
-	unwanted := !cmd.Bool(0, true)
-	if cmd.Name == "receiveAudio" {
-		s.noAudio.Store(unwanted)
-	} else {
-		s.noVideo.Store(unwanted)
-	}
-	s.Wake()
 }

@@ -86,6 +86,7 @@ type Stream struct {
 
 	asked            atomic.Pointer[asked]
 	source           atomic.Pointer[netio.Source]
+	control          atomic.Pointer[controlled] // the source's, if it is a Control
 	paused           atomic.Bool
 	noAudio, noVideo atomic.Bool
 	buffer           atomic.Uint32 // milliseconds
@@ -163,14 +164,27 @@ func (s *Stream) DeferUnpublish() (unpublished func(why lifecycle.Reason)) {
 // woken. The same bytes may go to any number of players. A Fill may be under way in another goroutine while OnStop runs.
 func (s *Stream) SetSource(source netio.Source) {
 	if source == nil {
-		s.source.Store(nil)
+		s.detach()
 		return
+	}
+	if control, ok := source.(Control); ok {
+		c := &controlled{Control: control}
+		s.control.Store(c)
+		source = c
+	} else {
+		s.control.Store(nil)
 	}
 	if s.conn.h.OnPlayData != nil || s.id != MediaStreamID {
 		source = &rewriter{stream: s, from: source}
 	}
 	s.source.Store(&source)
 	s.conn.w.Wake()
+}
+
+// detach leaves the stream without a source.
+func (s *Stream) detach() {
+	s.control.Store(nil)
+	s.source.Store(nil)
 }
 
 // Wake implements ring.Waker: the source may have something.
@@ -192,7 +206,7 @@ func (s *Stream) SendStatus(level, code, description string) {
 // End tells a player that its stream is over (Stream EOF, NetStream.Play.UnpublishNotify) and detaches the source, so that what the
 // source has not given yet is not sent. Most clients close then, and OnStop follows.
 func (s *Stream) End(why lifecycle.Reason) {
-	s.source.Store(nil)
+	s.detach()
 	s.conn.queue(userControl(ControlStreamEOF, s.id),
 		status(s.id, "status", "NetStream.Play.UnpublishNotify", why.Error()))
 }
@@ -230,7 +244,7 @@ func (s *Stream) finish(why lifecycle.Reason) {
 		}
 	case streamPlaying:
 		c.setPlaying()
-		s.source.Store(nil)
+		s.detach()
 		c.log.Event(lifecycle.Event{Kind: KindStop, Path: s.Path(), Reason: why})
 		if c.h.OnStop != nil {
 			c.h.OnStop(s, why)
