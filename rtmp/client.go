@@ -44,6 +44,8 @@ type DialOptions struct {
 	ChunkSize int
 	// Window is the acknowledgement window announced, in bytes; 0 means DefaultWindow.
 	Window uint32
+	// Digest offers the handshake with digests, which some servers ask of players; a server that does not know it answers with the simple one.
+	Digest bool
 	// Limits bounds what the server can make the client hold.
 	Limits Limits
 	// WriteTimeout is how long a write may wait while the server takes nothing; 0 means netio.DefaultTimeout.
@@ -160,6 +162,7 @@ func (c *Client) dial(ctx context.Context) error {
 	c.w = netio.NewWriter(c.nc, netio.WriterOptions{Pool: c.o.Pool, Timeout: c.o.WriteTimeout,
 		OnError: c.writeFailed})
 	c.in.init(c, true, c.o.Limits, c.o.Window)
+	c.in.hs.digest = c.o.Digest
 	c.write(c.in.hs.first())
 	go c.read()
 
