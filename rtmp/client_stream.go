@@ -98,8 +98,12 @@ func (c *Client) begin(ctx context.Context, state, code string, ask func(stream 
 }
 
 // WriteMessage sends one message of a broadcast and returns when the system has taken it; StreamID is set here. A data message
-// is announced to the server as one to be kept for late players (@setDataFrame). The payload may be changed afterwards.
+// is announced to the server as one to be kept for late players (@setDataFrame). The payload may be changed afterwards. Once the server
+// has said no, or has asked to reconnect, each call returns that as a *Refusal; the connection may still stand.
 func (c *Client) WriteMessage(ctx context.Context, m Message) error {
+	if told := c.told.Load(); told != nil {
+		return fmt.Errorf("rtmp: write: %w", told)
+	}
 	c.mu.Lock()
 	m.StreamID = c.stream
 	chunk := c.chunk
@@ -136,7 +140,9 @@ func (c *Client) writeError(err error) error {
 }
 
 // Messages yields the audio, video and data messages that the server sends after Play, until the stream or the connection
-// ends or ctx does; the last pair carries the error that says which: ErrStreamEnded, a *Refusal, ErrClosed with a reason.
+// ends or ctx does; the last pair carries the error that says which: ErrStreamEnded, a *Refusal, ErrClosed with a reason. A request to reconnect is
+// a *Refusal too, with the code NetConnection.Connect.ReconnectRequest and perhaps Redirect; Messages may be called again to go on
+// until that suits.
 // Who takes long makes the server wait, or be too slow for it.
 func (c *Client) Messages(ctx context.Context) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
@@ -161,8 +167,8 @@ func (c *Client) Messages(ctx context.Context) iter.Seq2[Message, error] {
 // message takes what the server sends.
 func (c *Client) message(m Message) error {
 	switch m.Type {
-	case TypeAudio, TypeVideo, TypeData:
-		return c.push(item{m: m})
+	case TypeAudio, TypeVideo, TypeData, TypeDataAMF3:
+		return c.push(item{m: amf0(m)})
 	case TypeAggregate:
 		if err := splitAggregate(m, func(m Message) error { return c.push(item{m: m}) }); err != nil {
 			return c.in.broken(err.Error(), "FLV tags")
@@ -190,6 +196,10 @@ func (c *Client) command(cmd *Command) error {
 			answers <- cmd
 		}
 	case "onStatus":
+		var refused *Refusal
+		if errors.As(statusOf(cmd.info()).failure(), &refused) {
+			c.told.Store(refused)
+		}
 		return c.push(item{cmd: cmd})
 	case "onBWDone", "onFCPublish", "onFCUnpublish", "onFCSubscribe":
 	default:

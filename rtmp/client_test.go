@@ -187,7 +187,7 @@ func TestRefusals(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := newRelay(t, func(s *Server) { test.change(s.Handler) })
-			c, err := Dial(t.Context(), r.url("/live/cam1"), nil)
+			c, err := Dial(t.Context(), r.url("/live/cam1"), &DialOptions{MaxRedirects: -1})
 			if test.do != nil {
 				if err != nil {
 					t.Fatal(err)

@@ -30,10 +30,11 @@ const (
 	EventFirst                   // the first frame of a kind came: Media, Timestamp, Took since play
 	EventBytes                   // at each interval: Bytes, Messages, Rate
 	EventClosed                  // the end, always last: Reason
+	EventRedirect                // between two EventConnecting: the server sends the client elsewhere: Status
 )
 
 var eventWords = [...]string{"none", "connecting", "connected", "handshake", "connect_result", "status", "control", "metadata",
-	"track", "first", "bytes", "closed"}
+	"track", "first", "bytes", "closed", "redirect"}
 
 // String returns the kind in one word.
 func (k EventKind) String() string {
@@ -51,14 +52,22 @@ type Status struct {
 	Level       string `json:"level,omitempty"`
 	Code        string `json:"code,omitempty"`
 	Description string `json:"description,omitempty"`
+	// TCURL is where a request to reconnect points to; empty means the same place.
+	TCURL string `json:"tc_url,omitempty"`
 }
+
+// codeReconnect asks a client to reconnect (Enhanced RTMP v2, "Message Flow When Handling NetConnection.Connect.ReconnectRequest").
+const codeReconnect = "NetConnection.Connect.ReconnectRequest"
 
 func statusOf(info amf.Object) *Status {
-	return &Status{Level: info.String("level"), Code: info.String("code"), Description: info.String("description")}
+	return &Status{Level: info.String("level"), Code: info.String("code"), Description: info.String("description"), TCURL: info.String("tcUrl")}
 }
 
-// failure returns a refusal for level error, else nil.
+// failure returns a refusal for level error and for a request to reconnect, else nil.
 func (s *Status) failure() error {
+	if s.Code == codeReconnect {
+		return &Refusal{Code: s.Code, Description: s.Description, Redirect: s.TCURL, Reason: lifecycle.ReasonShutdown.With("the server asks to reconnect: %s", s.Description)}
+	}
 	if s.Level != "error" {
 		return nil
 	}
@@ -171,13 +180,10 @@ func (w *watch) trace(e Event) {
 }
 
 func (w *watch) run(ctx context.Context, rawURL string, o *DialOptions) error {
-	c, err := newClient(rawURL, o, w.trace)
-	if err != nil {
-		return lifecycle.ReasonBadRequest.Because(err)
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if err := c.dial(ctx); err != nil {
+	c, err := dialURL(ctx, rawURL, o, w.trace)
+	if err != nil {
 		return err
 	}
 	defer c.Close()

@@ -161,7 +161,8 @@ func (s *Stream) DeferUnpublish() (unpublished func(why lifecycle.Reason)) {
 
 // SetSource says where a player's bytes come from, in OnPlay or later; nil for nowhere. The source gives whole messages as made by AppendMessage with
 // the server's ChunkSize and MediaStreamID; they go out after the answer to play, when the connection is free and the stream was
-// woken. The same bytes may go to any number of players. A Fill may be under way in another goroutine while OnStop runs.
+// woken. The same bytes may go to any number of players. A player whose URL says timebase=zero gets them with times that count from its first
+// frame, which costs only that player. A Fill may be under way in another goroutine while OnStop runs.
 func (s *Stream) SetSource(source netio.Source) {
 	if source == nil {
 		s.detach()
@@ -174,8 +175,9 @@ func (s *Stream) SetSource(source netio.Source) {
 	} else {
 		s.control.Store(nil)
 	}
-	if s.conn.h.OnPlayData != nil || s.id != MediaStreamID {
-		source = &rewriter{stream: s, from: source}
+	zero := s.Query().Get("timebase") == "zero"
+	if s.conn.h.OnPlayData != nil || s.id != MediaStreamID || zero {
+		source = &rewriter{stream: s, from: source, zero: zero}
 	}
 	s.source.Store(&source)
 	s.conn.w.Wake()
@@ -296,50 +298,4 @@ func (c *Conn) removeStream(s *Stream) {
 	c.mu.Lock()
 	c.streams = slices.DeleteFunc(slices.Clone(c.streams), func(o *Stream) bool { return o == s })
 	c.mu.Unlock()
-}
-
-// rewriter is the source of a player whose packets differ from everybody's: it has another message stream id, or OnPlayData is set.
-type rewriter struct {
-	stream *Stream
-	from   netio.Source
-	reader *ChunkReader
-	in     [][]byte
-}
-
-// Fill implements netio.Source.
-func (r *rewriter) Fill(dst [][]byte, most int) [][]byte {
-	s := r.stream
-	size := s.conn.server.ChunkSize
-	if r.reader == nil {
-		r.reader = NewChunkReader(Limits{MaxMessage: maxMessageLength})
-		r.reader.SetChunkSize(size)
-	}
-	var out []byte
-	for {
-		r.in = r.from.Fill(r.in[:0], most)
-		taken := 0
-		for _, b := range r.in {
-			taken += len(b)
-			err := r.reader.Feed(b, func(m Message) error {
-				m.StreamID = s.id
-				if keep := s.conn.h.OnPlayData; keep == nil || keep(s, &m) {
-					out = AppendMessage(out, size, m)
-				}
-				return nil
-			})
-			if err != nil {
-				s.conn.Close(lifecycle.ReasonInternal.Because(err))
-				return dst
-			}
-		}
-		clear(r.in)
-		// A source that gave less has no more. Having all dropped or shrunk must not look like that.
-		if taken < most || len(out) >= most {
-			break
-		}
-	}
-	if len(out) == 0 {
-		return dst
-	}
-	return append(dst, out)
 }
