@@ -20,7 +20,7 @@ var ErrStreamEnded = errors.New("rtmp: the stream has ended")
 // Publish starts to broadcast the URL's stream and returns when the server accepts it; a refusal is a *Refusal.
 func (c *Client) Publish(ctx context.Context) error {
 	c.queue(command(0, "releaseStream", 0, nil, c.name), command(0, "FCPublish", 0, nil, c.name))
-	err := c.begin(ctx, StatePublishing, "NetStream.Publish.Start", func(stream uint32) []Message {
+	err := c.begin(ctx, StatePublishing, codePublishing, func(stream uint32) []Message {
 		return []Message{command(stream, "publish", 0, nil, c.name, "live")}
 	})
 	if err != nil {
@@ -31,7 +31,7 @@ func (c *Client) Publish(ctx context.Context) error {
 
 // Play starts to play the URL's stream, live or else recorded, and returns when the server accepts it; a refusal is a *Refusal.
 func (c *Client) Play(ctx context.Context) error {
-	err := c.begin(ctx, StatePlaying, "NetStream.Play.Start", func(stream uint32) []Message {
+	err := c.begin(ctx, StatePlaying, codePlaying, func(stream uint32) []Message {
 		const buffer = 3000 // milliseconds; servers may send as much in advance
 		return []Message{command(stream, "play", 0, nil, c.name, -2000.0), userControl(ControlSetBufferLength, stream, buffer)}
 	})
