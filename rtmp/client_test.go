@@ -453,6 +453,15 @@ func TestRTMPS(t *testing.T) {
 		}
 		break
 	}
+	plain, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	plain.Write(opening())
+	if ev := r.logged(KindProtocolError); !errors.Is(ev.Reason, lifecycle.ReasonProtocol) || !strings.Contains(ev.Detail, "tls: first record does not look like a TLS handshake") {
+		t.Errorf("without TLS: %+v", ev)
+	}
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)

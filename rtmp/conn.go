@@ -2,6 +2,7 @@ package rtmp
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -237,6 +238,9 @@ func (c *Conn) verdict(err error) lifecycle.Reason {
 	c.mu.Unlock()
 	var broken *ProtocolError
 	why := lifecycle.ReasonOf(err)
+	if secure, ok := c.nc.(*tls.Conn); ok && why.Code == lifecycle.ReasonInternal.Code && !secure.ConnectionState().HandshakeComplete {
+		why = lifecycle.ReasonProtocol.Because(err)
+	}
 	switch {
 	case errors.As(err, &broken):
 		why = broken.Reason
