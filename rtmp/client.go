@@ -22,6 +22,7 @@ import (
 const (
 	DefaultDialTimeout  = 10 * time.Second
 	DefaultMaxRedirects = 5
+	DefaultBuffer       = 3 * time.Second
 	DefaultFlashVer     = "FMLE/3.0 (compatible; hawser)"
 
 	portRTMP  = "1935"

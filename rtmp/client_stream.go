@@ -18,10 +18,13 @@ import (
 var ErrStreamEnded = errors.New("rtmp: the stream has ended")
 
 // Publish starts to broadcast the URL's stream and returns when the server accepts it; a refusal is a *Refusal.
-func (c *Client) Publish(ctx context.Context) error {
+func (c *Client) Publish(ctx context.Context) error { return c.PublishAs(ctx, ModeLive) }
+
+// PublishAs is Publish with a wish about recording, which servers may ignore.
+func (c *Client) PublishAs(ctx context.Context, mode Mode) error {
 	c.queue(command(0, "releaseStream", 0, nil, c.name), command(0, "FCPublish", 0, nil, c.name))
 	err := c.begin(ctx, StatePublishing, codePublishing, func(stream uint32) []Message {
-		return []Message{command(stream, "publish", 0, nil, c.name, "live")}
+		return []Message{command(stream, "publish", 0, nil, c.name, string(mode))}
 	})
 	if err != nil {
 		return fmt.Errorf("rtmp: publish %q: %w", c.path(), err)
@@ -30,10 +33,22 @@ func (c *Client) Publish(ctx context.Context) error {
 }
 
 // Play starts to play the URL's stream, live or else recorded, and returns when the server accepts it; a refusal is a *Refusal.
-func (c *Client) Play(ctx context.Context) error {
+func (c *Client) Play(ctx context.Context) error { return c.PlayAs(ctx, PlayRequest{}) }
+
+// PlayAs is Play with a choice of what: live or a recording, from where, and for how long. Buffer is how much servers may send in advance; 0 means
+// DefaultBuffer.
+func (c *Client) PlayAs(ctx context.Context, r PlayRequest) error {
 	err := c.begin(ctx, StatePlaying, codePlaying, func(stream uint32) []Message {
-		const buffer = 3000 // milliseconds; servers may send as much in advance
-		return []Message{command(stream, "play", 0, nil, c.name, -2000.0), userControl(ControlSetBufferLength, stream, buffer)}
+		args := []amf.Value{nil, c.name, r.What.number(r.Start)}
+		if r.Duration > 0 || r.Reset {
+			length := -1000.0 // to its end
+			if r.Duration > 0 {
+				length = float64(r.Duration.Milliseconds())
+			}
+			args = append(args, length, r.Reset)
+		}
+		return []Message{command(stream, "play", 0, args...),
+			userControl(ControlSetBufferLength, stream, uint32(orDefault(r.Buffer, DefaultBuffer).Milliseconds()))}
 	})
 	if err != nil {
 		return fmt.Errorf("rtmp: play %q: %w", c.path(), err)

@@ -173,6 +173,17 @@ func playStart(v float64) (PlayWhat, time.Duration) {
 	return PlayAny, 0
 }
 
+// number is the start argument of play for it.
+func (w PlayWhat) number(start time.Duration) float64 {
+	switch w {
+	case PlayLive:
+		return -1000
+	case PlayRecorded:
+		return float64(start.Milliseconds())
+	}
+	return -2000
+}
+
 // milliseconds turns a client's number into a duration, without overflow.
 func milliseconds(v float64) time.Duration {
 	const most = float64(1 << 40)

@@ -394,6 +394,31 @@ func TestAcknowledgements(t *testing.T) {
 	}
 }
 
+// TestClientAcknowledges has a server announce a small window to a player.
+func TestClientAcknowledges(t *testing.T) {
+	const window = 1000
+	r := newRelay(t, func(s *Server) { s.Window = window })
+	v := play(t, r.url("/live/cam1"))
+	for range 100 {
+		r.feed("/live/cam1").add(Message{Type: TypeVideo, Payload: make([]byte, 500)})
+	}
+	n := 0
+	for _, err := range v.Messages(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n++; n == 100 {
+			break
+		}
+	}
+	if _, err := v.Call(t.Context(), "_checkbw"); err != nil { // what the client sent before has arrived
+		t.Fatal(err)
+	}
+	if got := r.server.Conns()[0].Stats(); uint64(got.Acked) < 50_000 || uint64(got.Acked) > got.Sent {
+		t.Errorf("acknowledged %d of %d bytes", got.Acked, got.Sent)
+	}
+}
+
 func TestJoinPath(t *testing.T) {
 	for _, test := range []struct{ app, name, path string }{
 		{"live", "cam1", "/live/cam1"},

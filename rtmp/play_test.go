@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"hawser/amf"
 )
@@ -245,5 +246,32 @@ func BenchmarkPlayData(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestAskedFor has the server hear what the client wants of a publish and a play.
+func TestAskedFor(t *testing.T) {
+	asked := make(chan PlayRequest, 1)
+	r := newRelay(t, func(s *Server) {
+		on := s.Handler.OnPlay
+		s.Handler.OnPlay = func(ctx context.Context, s *Stream) error {
+			asked <- s.Request()
+			return on(ctx, s)
+		}
+	})
+	for _, mode := range []Mode{ModeLive, ModeRecord, ModeAppend} {
+		if err := dial(t, r.url("/live/"+string(mode)), nil).PublishAs(t.Context(), mode); err != nil {
+			t.Fatal(err)
+		}
+		r.await("publish /live/" + string(mode) + " " + string(mode))
+	}
+	for _, want := range []PlayRequest{{Reset: true}, {What: PlayLive, Reset: true}, {What: PlayRecorded, Reset: true}, {What: PlayRecorded, Start: 1500 * time.Millisecond, Duration: 2 * time.Second},
+		{What: PlayRecorded, Start: time.Second, Reset: true}} {
+		if err := dial(t, r.url("/live/cam1"), nil).PlayAs(t.Context(), want); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-asked; got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
 	}
 }

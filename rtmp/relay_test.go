@@ -28,6 +28,7 @@ type relay struct {
 
 // feed is one path's messages as chunks.
 type feed struct {
+	size    int // of the chunks
 	mu      sync.Mutex
 	items   [][]byte
 	count   map[byte]int
@@ -52,8 +53,8 @@ func (c *cursor) Fill(dst [][]byte, most int) [][]byte {
 	}
 	if c.feed.done && c.next == len(c.feed.items) && !c.ended {
 		c.ended = true
-		dst = append(dst, AppendMessage(nil, OwnChunkSize, userControl(ControlStreamEOF, 1)),
-			AppendMessage(nil, OwnChunkSize, status(1, "status", "NetStream.Play.UnpublishNotify", "over")))
+		dst = append(dst, AppendMessage(nil, c.feed.size, userControl(ControlStreamEOF, 1)),
+			AppendMessage(nil, c.feed.size, status(1, "status", "NetStream.Play.UnpublishNotify", "over")))
 	}
 	return dst
 }
@@ -61,7 +62,7 @@ func (c *cursor) Fill(dst [][]byte, most int) [][]byte {
 func (f *feed) add(m Message) {
 	m.StreamID, m.ChunkStream = MediaStreamID, 0
 	f.mu.Lock()
-	f.items = append(f.items, AppendMessage(nil, OwnChunkSize, m))
+	f.items = append(f.items, AppendMessage(nil, f.size, m))
 	f.count[m.Type]++
 	for s := range f.players {
 		s.Wake()
@@ -158,7 +159,7 @@ func (r *relay) feed(path string) *feed {
 	defer r.mu.Unlock()
 	f := r.feeds[path]
 	if f == nil {
-		f = &feed{count: map[byte]int{}, players: map[*Stream]bool{}}
+		f = &feed{size: orDefault(r.server.ChunkSize, OwnChunkSize), count: map[byte]int{}, players: map[*Stream]bool{}}
 		r.feeds[path] = f
 	}
 	return f

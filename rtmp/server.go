@@ -96,7 +96,7 @@ func orDefault[T comparable](v, otherwise T) T {
 	return v
 }
 
-// Serve accepts connections until ctx ends, and then closes the listener and the connections (reason shutdown), waits for
+// Serve accepts connections, RTMPS ones from a listener of package crypto/tls, until ctx ends, and then closes the listener and the connections (reason shutdown), waits for
 // them and returns nil. If the listener fails first it returns its error after doing the same.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -126,7 +126,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 }
 
-// ServeConn serves one connection, RTMPS for instance, until it ends or ctx does, and closes it.
+// ServeConn serves one connection until it ends or ctx does, and closes it.
 func (s *Server) ServeConn(ctx context.Context, nc net.Conn) {
 	s.fill.Do(s.filled)
 	c := newConn(s, nc)

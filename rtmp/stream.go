@@ -56,7 +56,7 @@ type PlayRequest struct {
 	Start time.Duration
 	// Duration ends the play; 0 means no end.
 	Duration time.Duration
-	// Reset clears what the client had in its playlist.
+	// Reset clears what the client had in its playlist. There are no playlists here: whatever it had ends.
 	Reset bool
 	// Buffer is the client's buffer, as far as it has told (Set Buffer Length).
 	Buffer time.Duration
