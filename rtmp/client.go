@@ -306,7 +306,7 @@ func (c *Client) connect(ctx context.Context) error {
 	return nil
 }
 
-// Capabilities returns what the server said of Enhanced RTMP in its answer to connect.
+// Capabilities returns what the server said of Enhanced RTMP in its answer to connect; its maps are not to be changed.
 func (c *Client) Capabilities() Capabilities { return c.caps }
 
 // check runs by timer when there is an IdleTimeout.

@@ -187,11 +187,12 @@ func (c *Conn) connect(cmd *Command) error {
 
 func (c *Conn) refuseConnect(cmd *Command, err error) error {
 	r := asRefusal(err, "NetConnection.Connect.Rejected", nil)
-	info := statusInfo("error", r.Code, r.Description)
+	info, detail := statusInfo("error", r.Code, r.Description), "connect"
 	if r.Redirect != "" {
+		detail += ", sent to " + r.Redirect
 		info = append(info, amf.Member{Name: "ex", Value: amf.Object{{Name: "code", Value: 302.0}, {Name: "redirect", Value: r.Redirect}}})
 	}
-	c.log.Event(lifecycle.Event{Kind: KindRefuse, Path: "/" + c.app, Detail: "connect", Reason: r.reason()})
+	c.log.Event(lifecycle.Event{Kind: KindRefuse, Path: "/" + c.app, Detail: detail, Reason: r.reason()})
 	c.queue(command(0, "_error", cmd.Transaction, nil, info))
 	return c.leave(r)
 }

@@ -91,7 +91,7 @@ func (c *Conn) Query() url.Values { return c.query }
 // Object returns the command object of connect: app, flashVer, tcUrl and so on.
 func (c *Conn) Object() amf.Object { return c.object }
 
-// Capabilities returns what the client said of Enhanced RTMP in connect.
+// Capabilities returns what the client said of Enhanced RTMP in connect; its maps are not to be changed.
 func (c *Conn) Capabilities() Capabilities { return c.capabilities }
 
 // RequestReconnect asks the client to connect again, at tcURL ("rtmp://host/app", or a part of it) or where it is when that is empty, for

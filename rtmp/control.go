@@ -42,7 +42,7 @@ func (c *controlled) Fill(dst [][]byte, most int) [][]byte {
 // EOF, NetStream.Play.Stop. Most clients close then, and OnStop follows; the source stays, for those that seek back. It may be called from Fill.
 func (s *Stream) Complete(length time.Duration) {
 	info := append(statusInfo("status", "NetStream.Play.Complete", s.Path()+" is complete."),
-		amf.Member{Name: "duration", Value: length.Seconds()}, amf.Member{Name: "bytes", Value: 0.0})
+		amf.Member{Name: "duration", Value: length.Seconds()})
 	s.conn.queue(Message{Type: TypeData, StreamID: s.id, Payload: amf.Append(nil, "onPlayStatus", info)},
 		userControl(ControlStreamEOF, s.id), status(s.id, "status", "NetStream.Play.Stop", "Stopped playing "+s.Path()+"."))
 }

@@ -73,7 +73,7 @@ const (
 	KindResult = "result"
 	// KindDelete: the client deleted its stream object.
 	KindDelete = "delete"
-	// KindRefuse: a connect, publish or play was refused; Detail says which, Reason why.
+	// KindRefuse: a connect, publish or play was refused; Detail says which, and where a connect was redirected to; Reason says why.
 	KindRefuse = "refuse"
 	// KindReconnect: the client was asked to reconnect; Detail is where to, if elsewhere.
 	KindReconnect = "reconnect"

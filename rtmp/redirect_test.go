@@ -34,6 +34,9 @@ func TestRedirect(t *testing.T) {
 		t.Fatal(err)
 	}
 	there.await("publish /elsewhere/cam1 live")
+	if ev := here.logged(KindRefuse); ev.Detail != "connect, sent to rtmp://"+there.addr+"/elsewhere" {
+		t.Errorf("logged %+v", ev)
+	}
 	for _, c := range there.server.Conns() {
 		if got := c.Streams()[0].Query().Get("token"); got != "x" {
 			t.Errorf("the query is lost: %q", got)

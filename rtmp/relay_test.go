@@ -19,6 +19,7 @@ type relay struct {
 	server *Server
 	log    *lifecycle.Log
 	addr   string
+	size   int // of the chunks
 
 	mu     sync.Mutex
 	feeds  map[string]*feed
@@ -77,6 +78,7 @@ func newRelay(t testing.TB, change func(*Server)) *relay {
 	if change != nil {
 		change(r.server)
 	}
+	r.size = orDefault(r.server.ChunkSize, OwnChunkSize)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -159,7 +161,7 @@ func (r *relay) feed(path string) *feed {
 	defer r.mu.Unlock()
 	f := r.feeds[path]
 	if f == nil {
-		f = &feed{size: orDefault(r.server.ChunkSize, OwnChunkSize), count: map[byte]int{}, players: map[*Stream]bool{}}
+		f = &feed{size: r.size, count: map[byte]int{}, players: map[*Stream]bool{}}
 		r.feeds[path] = f
 	}
 	return f
