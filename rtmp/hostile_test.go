@@ -31,19 +31,20 @@ func endlessUnfinished() []byte {
 	return b
 }
 
-// TestHostile sends what breaks the protocol or a limit: the connection ends with its own reason and event, and
-// others go on. TestChunkReaderHostile looks at the memory.
-func TestHostile(t *testing.T) {
+// hostileInput is what a client sends, and how the connection ends: with this reason, and this text in the event; with an empty text, somehow.
+type hostileInput struct {
+	name   string
+	send   []byte
+	reason lifecycle.Reason
+	text   string
+}
+
+func hostileInputs(t *testing.T) []hostileInput {
 	garbage := make([]byte, 1<<20)
 	rand.Read(garbage)
 	shaken := append(newHandshake(true).first(), make([]byte, handshakePart)...)
 	raw := func(s string) []byte { return append(opening(), unhex(t, s)...) }
-	for _, test := range []struct {
-		name   string
-		send   []byte
-		reason lifecycle.Reason
-		text   string
-	}{
+	return []hostileInput{
 		{"HTTP", []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), lifecycle.ReasonProtocol, `got "GET / HTTP/1.1\r\n", want version 3, at byte 0`},
 		{"RTMPE", []byte{6}, lifecycle.ReasonProtocol, "got version 6 (RTMPE, which is encrypted in a way that protects nothing), want version 3, at byte 0"},
 		{"TLS", []byte{0x16, 3, 1}, lifecycle.ReasonProtocol, "got a TLS record (rtmps), want version 3, at byte 0"},
@@ -76,7 +77,13 @@ func TestHostile(t *testing.T) {
 		{"short acknowledgement", AppendMessage(opening(), 0, Message{Type: TypeAck, Payload: []byte{1}}), lifecycle.ReasonProtocol, "acknowledgement of 1 bytes"},
 		{"short user control", AppendMessage(opening(), 0, Message{Type: TypeUserControl, Payload: []byte{1}}), lifecycle.ReasonProtocol, "user control of 1 bytes"},
 		{"broken aggregate", AppendMessage(publishing(), 0, Message{Type: TypeAggregate, StreamID: 1, Payload: make([]byte, 12)}), lifecycle.ReasonProtocol, "aggregate"},
-	} {
+	}
+}
+
+// TestHostile sends what breaks the protocol or a limit: the connection ends with its own reason and event, and
+// others go on. TestHostileMemory and TestChunkReaderHostile look at the memory.
+func TestHostile(t *testing.T) {
+	for _, test := range hostileInputs(t) {
 		t.Run(test.name, func(t *testing.T) {
 			r := newRelay(t, nil)
 			nc := r.connect()
