@@ -39,6 +39,9 @@ type AcceptOptions struct {
 	Origins []string
 	// Header is added to the answer.
 	Header http.Header
+	// HTTP2 accepts WebSockets over HTTP/2 too (RFC 8441), on servers of net/http that announce it: those with GODEBUG=http2xconnect=1 in the environment that the program is started with, to which browsers then come this way
+	// when they have a connection of HTTP/2. Such a connection is a part of its request, so the handler must not return before its end: it calls Conn.Hold last.
+	HTTP2 bool
 
 	// Compression is permessage-deflate (RFC 7692); nil means that nothing is compressed.
 	Compression *Deflate
@@ -91,6 +94,9 @@ type DialOptions struct {
 	ProxyHeader http.Header
 	// ProxyTLS is used for https proxies; nil means the system's roots and the proxy's host name.
 	ProxyTLS *tls.Config
+	// HTTP2 makes the connection a stream of HTTP/2 (RFC 8441), of a network connection that it may share with others; nil means HTTP/1.1. The server must announce that it can: there is no second attempt with HTTP/1.1. With ws the
+	// server must know HTTP/2 without TLS, by prior knowledge.
+	HTTP2 *HTTP2
 	// HandshakeTimeout bounds all until the connection is open; 0 means DefaultHandshakeTimeout, negative that only the context does.
 	HandshakeTimeout time.Duration
 
