@@ -26,7 +26,7 @@ var mayImport = map[string][]string{
 	"flv":       {"amf", "media"},
 	"fmp4":      {"media", "github.com/bluenviron/mediacommon/v2"},
 	"netio":     {},
-	"websocket": {"lifecycle", "netio", "github.com/klauspost/compress"},
+	"websocket": {"lifecycle", "netio", "github.com/klauspost/compress", "github.com/segmentio/asm", "golang.org/x/net"},
 	"rtmp":      {"amf", "flv", "lifecycle", "media", "netio"},
 	"session":   {"lifecycle"},
 	"subject":   {"lifecycle", "ring"},
