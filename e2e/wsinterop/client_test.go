@@ -25,7 +25,7 @@ type ourServer struct {
 }
 
 func (s *ourServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("Upgrade") == "" {
+	if r.Header.Get("Upgrade") == "" && r.Method != http.MethodConnect {
 		w.Header().Set("Content-Type", "text/html")
 		fmt.Fprint(w, `<!doctype html><link rel="icon" href="data:,">`)
 		return
@@ -36,6 +36,7 @@ func (s *ourServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	go s.follow(c)
+	c.Hold()
 }
 
 func (s *ourServer) follow(c *websocket.Conn) {
@@ -92,31 +93,42 @@ func TestTheirClient(t *testing.T) {
 		s := httptest.NewServer(ours)
 		t.Cleanup(s.Close)
 		args["url"] = "ws" + strings.TrimPrefix(s.URL, "http")
-		r := p.start(t, args)
-		var a struct {
-			Protocol, Extensions, Fragments, Pong, Pinged, Joined string
-			Wrong                                                 []string
-			Closed, Other, Silent                                 closed
-		}
-		r.hear(&a)
-		if len(a.Wrong) > 0 || a.Protocol != "interop" || a.Fragments != "in fragments" || a.Pong != "to hawser" || a.Pinged != "ponged" || a.Joined != "fragments" {
-			t.Errorf("the program says %+v", a)
-		}
-		if (c.ours != nil) != strings.Contains(a.Extensions, "permessage-deflate") {
-			t.Errorf("the program says that the extensions are %q", a.Extensions)
-		}
-		if a.Closed.Code != 4001 || a.Other != (closed{4002, "go away ü"}) || a.Silent.Code != websocket.CloseNoStatus {
-			t.Errorf("the ends are %+v, %+v and %+v", a.Closed, a.Other, a.Silent)
-		}
-		want := []seen{{"/echo", "", "closing:4001 bye ü,closed:4001 bye ü,graceful:true"}, {"/close", "", "graceful:true"}, {"/nostatus", "", "graceful:true"},
-			{"/echo", "", "closing:1005 ,closed:1005 ,graceful:true"}}
-		if p.noSilentClose {
-			want = want[:3]
-		}
-		for _, w := range want {
-			checkSeen(t, ours, w, c)
-		}
+		checkAnswers(t, p.start(t, args), c)
+		checkEnds(t, ours, p, c)
 	})
+}
+
+// checkAnswers hears what a program says of its connections.
+func checkAnswers(t *testing.T, r *process, c compression) {
+	t.Helper()
+	var a struct {
+		Protocol, Extensions, Fragments, Pong, Pinged, Joined string
+		Wrong                                                 []string
+		Closed, Other, Silent                                 closed
+	}
+	r.hear(&a)
+	if len(a.Wrong) > 0 || a.Protocol != "interop" || a.Fragments != "in fragments" || a.Pong != "to hawser" || a.Pinged != "ponged" || a.Joined != "fragments" {
+		t.Errorf("the program says %+v", a)
+	}
+	if (c.ours != nil) != strings.Contains(a.Extensions, "permessage-deflate") {
+		t.Errorf("the program says that the extensions are %q", a.Extensions)
+	}
+	if a.Closed.Code != 4001 || a.Other != (closed{4002, "go away ü"}) || a.Silent.Code != websocket.CloseNoStatus {
+		t.Errorf("the ends are %+v, %+v and %+v", a.Closed, a.Other, a.Silent)
+	}
+}
+
+// checkEnds compares what our end knows of the four connections of a program.
+func checkEnds(t *testing.T, ours *ourServer, p program, c compression) {
+	t.Helper()
+	want := []seen{{"/echo", "", "closing:4001 bye ü,closed:4001 bye ü,graceful:true"}, {"/close", "", "graceful:true"}, {"/nostatus", "", "graceful:true"},
+		{"/echo", "", "closing:1005 ,closed:1005 ,graceful:true"}}
+	if p.noSilentClose {
+		want = want[:3]
+	}
+	for _, w := range want {
+		checkSeen(t, ours, w, c)
+	}
 }
 
 func checkSeen(t *testing.T, s *ourServer, want seen, c compression) {
