@@ -102,8 +102,12 @@ func testHTTP2Dialogue(t *testing.T) {
 				if client.LocalAddr().String() != server.RemoteAddr().String() || client.RemoteAddr().String() != server.LocalAddr().String() {
 					t.Errorf("addresses %v %v and %v %v", client.LocalAddr(), client.RemoteAddr(), server.RemoteAddr(), server.LocalAddr())
 				}
+				sizes := []int{0, 1, 125, 126, 16 << 10, 65535, 65536}
+				if d == nil {
+					sizes = append(sizes, 5<<20) // more than a window of flow control
+				}
 				for _, ends := range [][2]*Conn{{client, server}, {server, client}} {
-					for _, n := range []int{0, 1, 125, 126, 16 << 10, 65535, 65536, 5 << 20} {
+					for _, n := range sizes {
 						deliver(t, ends[0], ends[1], bytes.Repeat([]byte("é\x00"), n/3+1)[:n/3*3])
 					}
 				}
@@ -416,5 +420,29 @@ func TestHTTP2NotAnnounced(t *testing.T) {
 	cl = &Client{URL: old, DialOptions: DialOptions{TLS: trusts, HTTP2: new(HTTP2)}}
 	if got, want := story(t, cl, nil), "connecting connect_fail"; got != want {
 		t.Errorf("without HTTP/2: got %s, want %s", got, want)
+	}
+}
+
+// BenchmarkHTTP2Echo sends messages over one stream and back: GODEBUG=http2xconnect=1 go test -bench HTTP2
+func BenchmarkHTTP2Echo(b *testing.B) {
+	if !strings.Contains(os.Getenv("GODEBUG"), allowConnect) {
+		b.Skip("GODEBUG lacks " + allowConnect)
+	}
+	for _, n := range []int{512, 64 << 10} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			client, server := bothHTTP2(b, false, AcceptOptions{}, DialOptions{})
+			go echo(server)
+			payload, ctx := make([]byte, n), testContext(b)
+			b.SetBytes(int64(n))
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := client.Write(ctx, BinaryMessage, payload); err != nil {
+					b.Fatal(err)
+				}
+				if _, _, err := client.Read(ctx); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
