@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 the client of net/http, which is to replace that of x/net, refuses :protocol
+
 package websocket
 
 import (
