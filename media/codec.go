@@ -62,6 +62,9 @@ func (t Track) MIME() string {
 			return vp9MIME(t.Config)
 		}
 	case MP3:
+		if t.SampleRate > 0 && t.SampleRate < 32000 { // MPEG-2, ISO 13818-3
+			return "mp4a.69"
+		}
 		return "mp4a.6B"
 	case Opus:
 		return "opus"
