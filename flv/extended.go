@@ -62,7 +62,7 @@ type extended struct {
 	many   bool // there are several tracks, each with its length
 	each   bool // each of them has its own codec
 	codec  media.Codec
-	fourCC string // of a codec that is not known
+	fourCC int // where the FourCC is
 	time   time.Duration
 }
 
@@ -76,6 +76,14 @@ func (e *extended) take(n int, what string) ([]byte, error) {
 	}
 	e.at += n
 	return e.b[e.at-n : e.at], nil
+}
+
+// takeSized is take of something whose length was said.
+func (e *extended) takeSized(n int, what string) ([]byte, error) {
+	if n > len(e.b)-e.at {
+		what = fmt.Sprintf("%s of %d bytes", what, n)
+	}
+	return e.take(n, what)
 }
 
 // open reads the header, up to the first track.
@@ -135,7 +143,7 @@ func (e *extended) modifier() error {
 		n = int(binary.BigEndian.Uint16(size)) + 1
 	}
 	at := e.at
-	data, err := e.take(n, fmt.Sprintf("a modifier of %d bytes", n))
+	data, err := e.takeSized(n, "a modifier")
 	if err != nil {
 		return err
 	}
@@ -163,14 +171,13 @@ func (e *extended) readFourCC() error {
 	if err != nil {
 		return err
 	}
-	e.codec, e.fourCC = media.CodecNone, ""
+	e.codec = media.CodecNone
 	for codec, s := range fourCCs {
 		if s == string(b) && media.Codec(codec).Kind() == e.kind {
 			e.codec = media.Codec(codec)
-			return nil
 		}
 	}
-	e.fourCC = string(b)
+	e.fourCC = e.at - 4
 	return nil
 }
 
@@ -194,7 +201,7 @@ func (e *extended) next() (number int, b []byte, at int, err error) {
 			return 0, nil, 0, err
 		}
 		at, n := e.at, int(uint24(size))
-		b, err = e.take(n, fmt.Sprintf("a track of %d bytes", n))
+		b, err = e.takeSized(n, "a track")
 		return number, b, at, err
 	}
 	at = e.at
@@ -224,7 +231,7 @@ func (d *Demuxer) Next() (f media.Frame, t *media.Track, ok bool, err error) {
 	}()
 	switch {
 	case e.codec == media.CodecNone:
-		return f, nil, false, fmt.Errorf("flv: %s: FourCC %q: %w", e.what, e.fourCC, ErrUnsupported)
+		return f, nil, false, fmt.Errorf("flv: %s: FourCC %q: %w", e.what, e.b[e.fourCC:e.fourCC+4], ErrUnsupported)
 	case number >= MaxTracks:
 		return f, nil, false, fmt.Errorf("flv: %s: track %d, more than %d: %w", e.what, number, MaxTracks-1, ErrUnsupported)
 	}

@@ -233,15 +233,18 @@ func (w *watch) item(it item) error {
 }
 
 func (w *watch) frame(m Message) {
-	f, track, ok, err := w.demuxer.Feed(m.Type, m.Timestamp, m.Payload)
-	if track != nil {
-		w.emit(Event{Kind: EventTrack, Track: track})
+	for f, track, ok, err := w.demuxer.Feed(m.Type, m.Timestamp, m.Payload); ; f, track, ok, err = w.demuxer.Next() {
+		if track != nil {
+			w.emit(Event{Kind: EventTrack, Track: track})
+		}
+		if err == nil && ok && !f.Config && !w.first[f.Kind] {
+			w.first[f.Kind] = true
+			w.emit(Event{Kind: EventFirst, Media: f.Kind, Timestamp: m.Timestamp, Took: time.Since(w.began)})
+		}
+		if !w.demuxer.More() {
+			return
+		}
 	}
-	if err != nil || !ok || f.Config || w.first[f.Kind] {
-		return
-	}
-	w.first[f.Kind] = true
-	w.emit(Event{Kind: EventFirst, Media: f.Kind, Timestamp: m.Timestamp, Took: time.Since(w.began)})
 }
 
 func (w *watch) progress(now time.Time) {

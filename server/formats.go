@@ -76,11 +76,15 @@ func appendHeaders(dst []byte, at time.Duration, state *stream.State, wrap func(
 	}
 	dst = wrap(dst, flv.TypeScript, 0, flv.Metadata(state.Tracks)) // ffmpeg takes metadata with another time for a stream of subtitles
 	for _, t := range state.Tracks {
+		if typ, body := flv.AppendColor(nil, t); len(body) > 0 {
+			dst = wrap(dst, typ, at, body)
+		}
 		if len(t.Config) == 0 {
 			continue
 		}
-		typ, body := flv.AppendFrame(nil, t, media.Frame{Track: t.ID, Kind: t.Kind, Config: true, Data: t.Config})
-		dst = wrap(dst, typ, at, body)
+		if typ, body := flv.AppendFrame(nil, t, media.Frame{Track: t.ID, Kind: t.Kind, Config: true, Data: t.Config}); len(body) > 0 {
+			dst = wrap(dst, typ, at, body)
+		}
 	}
 	return dst
 }

@@ -7,6 +7,7 @@ import (
 
 	"hawser/flv"
 	"hawser/lifecycle"
+	"hawser/media"
 	"hawser/rtmp"
 	"hawser/stream"
 )
@@ -47,9 +48,19 @@ func (s *Server) rtmpPublish(_ context.Context, st *rtmp.Stream) error {
 	return nil
 }
 
-// take turns a message into a frame of the stream. Codecs that are not known here are left out; broken packets end the connection.
+// take turns a message into frames of the stream.
 func (p *rtmpPublisher) take(m rtmp.Message) error {
 	f, track, ok, err := p.demux.Feed(m.Type, m.Timestamp, m.Payload)
+	for {
+		if err := p.frame(f, track, ok, err); err != nil || !p.demux.More() {
+			return err
+		}
+		f, track, ok, err = p.demux.Next()
+	}
+}
+
+// frame takes what the demuxer gave. Codecs that are not known here are left out; broken packets end the connection.
+func (p *rtmpPublisher) frame(f media.Frame, track *media.Track, ok bool, err error) error {
 	if errors.Is(err, flv.ErrUnsupported) {
 		p.unsupported(err)
 		return nil

@@ -81,7 +81,7 @@ func (p *Publisher) SetTrack(t media.Track) error {
 }
 
 func sameTrack(a, b media.Track) bool {
-	return a.Codec == b.Codec && slices.Equal(a.Config, b.Config) && a.Width == b.Width && a.Height == b.Height && a.SampleRate == b.SampleRate && a.Channels == b.Channels
+	return a.Codec == b.Codec && slices.Equal(a.Config, b.Config) && a.Width == b.Width && a.Height == b.Height && a.SampleRate == b.SampleRate && a.Channels == b.Channels && a.Color == b.Color
 }
 
 // Write adds a frame. Its Data must not change any more. Frames of a track that was not announced are refused. Timestamps are the publisher's own; where another
