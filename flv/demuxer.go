@@ -10,6 +10,7 @@ import (
 
 // Video bodies (section E.4.3).
 const (
+	frameUnknown    = 0 // reserved; gortmplib, and so MediaMTX, writes it in all Enhanced RTMP bodies
 	frameKey        = 1
 	frameInter      = 2
 	frameDisposable = 3

@@ -57,6 +57,7 @@ type extended struct {
 	what   string
 	kind   media.Kind
 	key    bool
+	guess  bool // whether it is a keyframe was not said
 	packet byte
 	tracks bool // there are track numbers
 	many   bool // there are several tracks, each with its length
@@ -94,7 +95,7 @@ func (e *extended) open(typ byte, at time.Duration, b []byte) error {
 	if typ == TypeVideo {
 		e.what, e.kind = "video", media.Video
 		multitrack, frame = packetVideoTracks, b[0]>>4&7
-		e.key = frame == frameKey || frame == frameGenerated
+		e.key, e.guess = frame == frameKey || frame == frameGenerated, frame == frameUnknown
 	}
 	for e.packet == packetModifier {
 		if err := e.modifier(); err != nil {
@@ -106,7 +107,7 @@ func (e *extended) open(typ byte, at time.Duration, b []byte) error {
 		case frame == frameInfo:
 			*e = extended{}
 			return nil
-		case frame < frameKey || frame > frameInfo:
+		case frame > frameInfo:
 			return bodyError(e.what, 0, fmt.Sprintf("frame type %d", frame), "1 to 5")
 		}
 	}
@@ -260,9 +261,9 @@ func (s *slot) feedExtended(e *extended, b []byte, at int) (f media.Frame, t *me
 		if len(b) < 3 {
 			return f, nil, false, bodyError("video", at+len(b), "the end", "a composition offset of 3 bytes")
 		}
-		return s.picture(e.codec, e.key, composition(b), b[3:], at+3)
+		return s.picture(e.codec, e.isKey(s, b[3:]), composition(b), b[3:], at+3)
 	case (e.packet == packetFrame || e.packet == packetFrameX) && e.kind == media.Video:
-		return s.picture(e.codec, e.key, 0, b, at)
+		return s.picture(e.codec, e.isKey(s, b), 0, b, at)
 	case e.packet == packetMetadata && e.kind == media.Video:
 		t, err = s.color(b)
 		return f, t, false, err
@@ -272,6 +273,11 @@ func (s *slot) feedExtended(e *extended, b []byte, at int) (f media.Frame, t *me
 		return f, nil, false, s.multichannel(b, at)
 	}
 	return f, nil, false, fmt.Errorf("flv: %s: packet type %d of %s: %w", e.what, e.packet, e.codec, ErrUnsupported)
+}
+
+// isKey says whether a picture is a keyframe, from the picture where the body does not say it.
+func (e *extended) isKey(s *slot, b []byte) bool {
+	return e.key || e.guess && media.Track{Kind: e.kind, Codec: e.codec, Config: s.track.Config}.IsKey(b)
 }
 
 // tsConfig takes AV1's parameters as MPEG-2 TS has them: a video descriptor, whose four bytes are those of an AV1CodecConfigurationRecord but for what it says of

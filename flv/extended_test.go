@@ -297,6 +297,21 @@ func TestParametersFromFrames(t *testing.T) {
 	}
 }
 
+// TestFrameTypeNotSaid finds keyframes itself.
+func TestFrameTypeNotSaid(t *testing.T) {
+	d := &Demuxer{}
+	feed(t, d, TypeVideo, 0, "80 68766331"+hvcc)
+	feed(t, d, TypeVideo, 0, "86 00 61766331 01"+avcc)
+	for body, want := range map[string]bool{
+		"83 68766331 00000002 2601": true, "81 68766331 000000 00000002 0201": false, "86 03 61766331 01" + nalu: true, "86 03 61766331 01 00000001 41": false,
+		"86 01 61763031 02" + av1Key: true, "86 01 76703039 03" + vp9Key: true, "86 01 76703038 04" + vp8Key: true,
+	} {
+		if f, _, ok := feed(t, d, TypeVideo, 0, body); !ok || f.Key != want {
+			t.Errorf("%s: got %+v, %v, want a keyframe: %v", body, f, ok, want)
+		}
+	}
+}
+
 // TestHEVCByNumber takes the codec number that has no place in a specification.
 func TestHEVCByNumber(t *testing.T) {
 	d := &Demuxer{}
@@ -347,7 +362,7 @@ func TestBrokenExtendedBodies(t *testing.T) {
 		typ        byte
 		body, want string
 	}{
-		{TypeVideo, "81", "flv: video at offset 0: got frame type 0, want 1 to 5"},
+		{TypeVideo, "e1 68766331 000000", "flv: video at offset 0: got frame type 6, want 1 to 5"},
 		{TypeVideo, "91 6876", "flv: video at offset 3: got the end, want a FourCC"},
 		{TypeVideo, "91 68766331 00", "flv: video at offset 6: got the end, want a composition offset of 3 bytes"},
 		{TypeVideo, "91 76766331", `flv: video: FourCC "vvc1": unsupported`},

@@ -80,8 +80,10 @@ func appendExtended(dst []byte, t media.Track, f media.Frame, nano time.Duration
 // appendConfig appends a sequence header.
 func appendConfig(dst []byte, t media.Track, config []byte) (typ byte, body []byte) {
 	switch t.Codec {
-	case media.VP8, media.MP3, media.AC3, media.EAC3:
+	case media.VP8, media.MP3:
 		return 0, dst
+	case media.AC3, media.EAC3: // nothing is in it, but some readers learn of a track by it
+		return TypeAudio, appendExtendedHeader(dst, t, audioExtended<<4, packetConfig, 0)
 	case media.FLAC:
 		const lastBlock = 0x80 // STREAMINFO, and no more metadata
 		dst = appendExtendedHeader(dst, t, audioExtended<<4, packetConfig, 0)
