@@ -1,6 +1,7 @@
 package server
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -74,8 +75,8 @@ func appendHeaders(dst []byte, at time.Duration, state *stream.State, wrap func(
 	if len(state.Tracks) == 0 {
 		return dst
 	}
-	dst = wrap(dst, flv.TypeScript, 0, flv.Metadata(state.Tracks)) // ffmpeg takes metadata with another time for a stream of subtitles
-	for _, t := range state.Tracks {
+	dst = wrap(dst, flv.TypeScript, 0, flv.Metadata(firstTracks(state.Tracks))) // ffmpeg takes metadata with another time for a stream of subtitles
+	for _, t := range firstTracks(state.Tracks) {
 		if typ, body := flv.AppendColor(nil, t); len(body) > 0 {
 			dst = wrap(dst, typ, at, body)
 		}
@@ -87,6 +88,11 @@ func appendHeaders(dst []byte, at time.Duration, state *stream.State, wrap func(
 		}
 	}
 	return dst
+}
+
+// firstTracks leaves out all but the first track of each kind: a player that knows no multitrack takes the others' frames for those of the first.
+func firstTracks(tracks []media.Track) []media.Track {
+	return slices.DeleteFunc(slices.Clone(tracks), func(t media.Track) bool { return flv.TrackNumber(t) > 0 })
 }
 
 // flvPacker makes the packets of flvBodies.
@@ -111,7 +117,7 @@ func (p *flvPacker) Pack(item ring.Item[stream.Item]) stream.Packet {
 		return stream.Packet{Data: appendHeaders(nil, it.State.Time, it.State, p.wrap)}
 	}
 	t := it.State.Track(it.Frame.Track)
-	if t == nil {
+	if t == nil || flv.TrackNumber(*t) > 0 {
 		return stream.Packet{}
 	}
 	var typ byte

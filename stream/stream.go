@@ -85,6 +85,19 @@ func (s *State) Video() bool {
 	return slices.ContainsFunc(s.Tracks, func(t media.Track) bool { return t.Kind == media.Video })
 }
 
+// lead is the ID of the track at whose keyframes viewers start: the first of video, else the first; 0 if there is none.
+func (s *State) lead() int {
+	for _, t := range s.Tracks {
+		if t.Kind == media.Video {
+			return t.ID
+		}
+	}
+	if len(s.Tracks) > 0 {
+		return s.Tracks[0].ID
+	}
+	return 0
+}
+
 // Item is one entry of a stream's ring: a frame, or a change of the state.
 type Item struct {
 	// Frame is the frame; its Kind is media.KindNone when this is a change.
@@ -177,7 +190,7 @@ func (s *Stream) stateAt(seq uint64) *State {
 func (s *Stream) appendLocked(item Item, now time.Time) {
 	item.State = s.state
 	f := &item.Frame
-	item.Start = f.Key && (f.Kind == media.Video || f.Kind == media.Audio && !s.state.Video())
+	item.Start = f.Key && f.Kind != media.Data && f.Track == s.state.lead()
 	seq := s.frames.Append(item, len(item.Frame.Data), now)
 	if item.Changed {
 		return
