@@ -29,6 +29,8 @@ const (
 	TypeAudio  = 8
 	TypeVideo  = 9
 	TypeScript = 18 // AMF0 values, such as onMetaData
+	// TypeScriptAMF3 is a byte 0 and AMF0 values that may switch to AMF3 (Enhanced RTMP v2, "Enabling AMF3 in FLV").
+	TypeScriptAMF3 = 15
 )
 
 // MaxData is the greatest length of a tag's data in bytes: it is written in 24 bits.

@@ -71,10 +71,10 @@ func trackInfo(t media.Track) amf.Object {
 		{Name: "audiosamplesize", Value: 16}, {Name: "stereo", Value: t.Channels == 2}}
 }
 
-// ParseMetadata reads the body of a script message: onMetaData, with or without the @setDataFrame of RTMP publishers before
+// ParseMetadata reads the body of a script message of either type: onMetaData, with or without the @setDataFrame of RTMP publishers before
 // it. ok is false for any other script message. An error is an *amf.SyntaxError.
 func ParseMetadata(body []byte) (info Info, ok bool, err error) {
-	values, err := amf.Decode(body)
+	values, err := amf.DecodeMessage(body)
 	if len(values) > 0 && values[0] == "@setDataFrame" {
 		values = values[1:]
 	}
