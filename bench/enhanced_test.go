@@ -78,125 +78,90 @@ func stranger(t *testing.T, ctx context.Context, rawURL string, publish bool) *g
 	return c
 }
 
-// TestStrangerPublishes takes what gortmplib publishes: Enhanced RTMP of each codec, and a second track of a kind.
-func TestStrangerPublishes(t *testing.T) {
-	h265 := &codecs.H265{VPS: unhex(t, hevcVPS), SPS: unhex(t, hevcSPS), PPS: unhex(t, hevcPPS)}
+// broadcast is what gortmplib publishes, and what is to come out.
+type broadcast struct {
+	name        string
+	tracks      []codecs.Codec
+	want        []media.Codec
+	key, inter  []byte // pictures that come out; every tenth is a keyframe
+	sound       []byte
+	writeVideo  func(w *gortmplib.Writer, at time.Duration, key bool) error
+	writeSounds func(w *gortmplib.Writer, at time.Duration) error
+}
+
+func broadcasts(t *testing.T) []broadcast {
 	var info flac.StreamInfo
 	if err := info.Unmarshal(unhex(t, flacInfo)); err != nil {
 		t.Fatal(err)
 	}
 	key, inter := unhex(t, "2601aa"), unhex(t, "0201bb")
-	for _, c := range []struct {
-		name   string
-		tracks []codecs.Codec
-		want   []media.Codec
-		write  func(w *gortmplib.Writer, i int, at time.Duration) error
-		video  func(i int) []byte // what comes out
-		audio  []byte
-	}{
-		{"HEVC and Opus", []codecs.Codec{h265, &codecs.Opus{IDHeader: &opus.IDHeader{Version: 1, ChannelCount: 2, PreSkip: 312, InputSampleRate: 48000}}}, []media.Codec{media.HEVC, media.Opus},
-			func(w *gortmplib.Writer, i int, at time.Duration) error {
-				unit := inter
-				if i%10 == 0 {
-					unit = key
-				}
-				if err := w.WriteH265(w.Tracks[0], at+step, at, [][]byte{unit}); err != nil {
-					return err
-				}
-				return w.WriteOpus(w.Tracks[1], at, []byte{0xfc, 1})
-			}, func(i int) []byte {
-				if i%10 == 0 {
-					return append([]byte{0, 0, 0, 3}, key...)
-				}
-				return append([]byte{0, 0, 0, 3}, inter...)
-			}, []byte{0xfc, 1}},
-		{"AV1 and FLAC", []codecs.Codec{&codecs.AV1{}, &codecs.FLAC{StreamInfo: &info}}, []media.Codec{media.AV1, media.FLAC},
-			func(w *gortmplib.Writer, i int, at time.Duration) error {
-				unit := [][]byte{{0x30, 0x10, 0}}
-				if i%10 == 0 {
-					header := unhex(t, av1Header)
-					unit = slices.Insert(unit, 0, append([]byte{header[0] &^ 2}, header[2:]...))
-				}
-				if err := w.WriteAV1(w.Tracks[0], at, unit); err != nil {
-					return err
-				}
-				return w.WriteFLAC(w.Tracks[1], at, []byte{0xff, 0xf8})
-			}, func(i int) []byte {
-				if i%10 == 0 {
-					return unhex(t, av1Header+"32021000")
-				}
-				return unhex(t, "32021000")
-			}, []byte{0xff, 0xf8}},
-		{"VP9, AC-3 and a second AC-3", []codecs.Codec{&codecs.VP9{}, &codecs.AC3{SampleRate: 48000, ChannelCount: 2}, &codecs.AC3{SampleRate: 48000, ChannelCount: 2}},
-			[]media.Codec{media.VP9, media.AC3, media.AC3},
-			func(w *gortmplib.Writer, i int, at time.Duration) error {
-				frame := []byte{0x86, 0}
-				if i%10 == 0 {
-					frame = unhex(t, vp9Key)
-				}
-				if err := w.WriteVP9(w.Tracks[0], at, frame); err != nil {
-					return err
-				}
-				if err := w.WriteAC3(w.Tracks[1], at, unhex(t, ac3Frame)); err != nil {
-					return err
-				}
-				return w.WriteAC3(w.Tracks[2], at, unhex(t, ac3Frame))
-			}, func(i int) []byte {
-				if i%10 == 0 {
-					return unhex(t, vp9Key)
-				}
-				return []byte{0x86, 0}
-			}, unhex(t, ac3Frame)},
-	} {
+	size := []byte{0, 0, 0, 3}
+	header := unhex(t, av1Header)
+	bare := append([]byte{header[0] &^ 2}, header[2:]...) // without its size
+	ac3 := &codecs.AC3{SampleRate: 48000, ChannelCount: 2}
+	return []broadcast{{
+		name: "HEVC and Opus",
+		tracks: []codecs.Codec{&codecs.H265{VPS: unhex(t, hevcVPS), SPS: unhex(t, hevcSPS), PPS: unhex(t, hevcPPS)},
+			&codecs.Opus{IDHeader: &opus.IDHeader{Version: 1, ChannelCount: 2, PreSkip: 312, InputSampleRate: 48000}}},
+		want: []media.Codec{media.HEVC, media.Opus}, key: slices.Concat(size, key), inter: slices.Concat(size, inter), sound: []byte{0xfc, 1},
+		writeVideo: func(w *gortmplib.Writer, at time.Duration, isKey bool) error {
+			return w.WriteH265(w.Tracks[0], at+step, at, [][]byte{map[bool][]byte{true: key, false: inter}[isKey]})
+		},
+		writeSounds: func(w *gortmplib.Writer, at time.Duration) error {
+			return w.WriteOpus(w.Tracks[1], at, []byte{0xfc, 1})
+		},
+	}, {
+		name: "AV1 and FLAC", tracks: []codecs.Codec{&codecs.AV1{}, &codecs.FLAC{StreamInfo: &info}},
+		want: []media.Codec{media.AV1, media.FLAC}, key: slices.Concat(header, unhex(t, "32021000")), inter: unhex(t, "32021000"), sound: []byte{0xff, 0xf8},
+		writeVideo: func(w *gortmplib.Writer, at time.Duration, isKey bool) error {
+			if isKey {
+				return w.WriteAV1(w.Tracks[0], at, [][]byte{bare, {0x30, 0x10, 0}})
+			}
+			return w.WriteAV1(w.Tracks[0], at, [][]byte{{0x30, 0x10, 0}})
+		},
+		writeSounds: func(w *gortmplib.Writer, at time.Duration) error {
+			return w.WriteFLAC(w.Tracks[1], at, []byte{0xff, 0xf8})
+		},
+	}, {
+		name: "VP9, AC-3 and a second AC-3", tracks: []codecs.Codec{&codecs.VP9{}, ac3, ac3},
+		want: []media.Codec{media.VP9, media.AC3, media.AC3}, key: unhex(t, vp9Key), inter: []byte{0x86, 0}, sound: unhex(t, ac3Frame),
+		writeVideo: func(w *gortmplib.Writer, at time.Duration, isKey bool) error {
+			return w.WriteVP9(w.Tracks[0], at, map[bool][]byte{true: unhex(t, vp9Key), false: {0x86, 0}}[isKey])
+		},
+		writeSounds: func(w *gortmplib.Writer, at time.Duration) error {
+			if err := w.WriteAC3(w.Tracks[1], at, unhex(t, ac3Frame)); err != nil {
+				return err
+			}
+			return w.WriteAC3(w.Tracks[2], at, unhex(t, ac3Frame))
+		},
+	}}
+}
+
+// TestStrangerPublishes takes what gortmplib publishes: Enhanced RTMP of each codec, and a second track of a kind.
+func TestStrangerPublishes(t *testing.T) {
+	const pictures = 20
+	for _, c := range broadcasts(t) {
 		t.Run(c.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
 			s, path := rtmpServer(t)
-			player, err := rtmp.Dial(ctx, path, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer player.Close()
-			if err := player.Play(ctx); err != nil {
-				t.Fatal(err)
-			}
+			player := playing(t, ctx, path)
 			w := &gortmplib.Writer{Conn: stranger(t, ctx, path, true)}
 			for _, codec := range c.tracks {
 				w.Tracks = append(w.Tracks, &gortmplib.Track{Codec: codec})
 			}
-			if err := w.Initialize(); err != nil {
+			err := w.Initialize()
+			for i := 0; i < pictures && err == nil; i++ {
+				if err = c.writeVideo(w, time.Duration(i)*step, i%10 == 0); err == nil {
+					err = c.writeSounds(w, time.Duration(i)*step)
+				}
+			}
+			if err != nil {
 				t.Fatal(err)
 			}
-			for i := range 20 {
-				if err := c.write(w, i, time.Duration(i)*step); err != nil {
-					t.Fatal(err)
-				}
-			}
-			var d flv.Demuxer
-			pictures := 0
-			for m, err := range player.Messages(ctx) {
-				if err != nil {
-					t.Fatal(err)
-				}
-				f, _, ok, err := d.Feed(m.Type, m.Timestamp, m.Payload)
-				switch {
-				case err != nil:
-					t.Fatal(err)
-				case !ok || f.Config:
-				case f.Kind == media.Video:
-					if !bytes.Equal(f.Data, c.video(pictures)) || f.Key != (pictures%10 == 0) || f.DTS != time.Duration(pictures)*step {
-						t.Fatalf("picture %d: got %+v, want %x", pictures, f, c.video(pictures))
-					}
-					pictures++
-				case !bytes.Equal(f.Data, c.audio):
-					t.Fatalf("sound: got %+v, want %x", f, c.audio)
-				}
-				if pictures == 20 {
-					break
-				}
-			}
-			var got []media.Codec
+			c.check(t, ctx, player, pictures)
 			live, _ := s.Streams().Find("/live/a")
+			var got []media.Codec
 			for _, track := range live.Tracks {
 				got = append(got, track.Codec)
 				if track.Kind == media.Video && track.Width != 160 || track.Kind == media.Audio && (track.SampleRate != 48000 || track.Channels != 2) {
@@ -208,6 +173,48 @@ func TestStrangerPublishes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// check reads all pictures, and the sound between them.
+func (c *broadcast) check(t *testing.T, ctx context.Context, player *rtmp.Client, pictures int) {
+	t.Helper()
+	var d flv.Demuxer
+	n := 0
+	for m, err := range player.Messages(ctx) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, _, ok, err := d.Feed(m.Type, m.Timestamp, m.Payload)
+		switch want := map[bool][]byte{true: c.key, false: c.inter}[n%10 == 0]; {
+		case err != nil:
+			t.Fatal(err)
+		case !ok || f.Config:
+		case f.Kind == media.Video:
+			if !bytes.Equal(f.Data, want) || f.Key != (n%10 == 0) || f.DTS != time.Duration(n)*step {
+				t.Fatalf("picture %d: got %+v, want %x", n, f, want)
+			}
+			n++
+		case !bytes.Equal(f.Data, c.sound):
+			t.Fatalf("sound: got %+v, want %x", f, c.sound)
+		}
+		if n == pictures {
+			return
+		}
+	}
+}
+
+// playing connects our own client as a player.
+func playing(t *testing.T, ctx context.Context, path string) *rtmp.Client {
+	t.Helper()
+	c, err := rtmp.Dial(ctx, path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if err := c.Play(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // TestStrangerPlays lets gortmplib read what the client and server write. VP9 and FLAC it reads only with parameters in another form than Enhanced RTMP has.
@@ -245,14 +252,7 @@ func TestStrangerPlays(t *testing.T) {
 		write(video, media.Frame{Key: i == 0, DTS: at, PTS: at + step, Data: []byte{0, 0, 0, 3, 0x02 | byte(0x24*max(0, 1-i)), 1, byte(i)}})
 		write(audio, media.Frame{Key: true, DTS: at, PTS: at, Data: []byte{0xfc, byte(i)}})
 	}
-	first, err := rtmp.Dial(ctx, path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer first.Close()
-	if err := first.Play(ctx); err != nil {
-		t.Fatal(err)
-	}
+	first := playing(t, ctx, path)
 	for i := range 5 {
 		both(i)
 	}
@@ -272,6 +272,12 @@ func TestStrangerPlays(t *testing.T) {
 	if err := r.Initialize(); err != nil {
 		t.Fatal(err)
 	}
+	hear(t, r, 60)
+}
+
+// hear reads so many pictures and sounds.
+func hear(t *testing.T, r *gortmplib.Reader, n int) {
+	t.Helper()
 	pictures, sounds := 0, 0
 	for _, track := range r.Tracks() {
 		switch codec := track.Codec.(type) {
@@ -299,7 +305,7 @@ func TestStrangerPlays(t *testing.T) {
 			t.Errorf("got a track of %T", codec)
 		}
 	}
-	for (pictures < 60 || sounds < 60) && !t.Failed() {
+	for (pictures < n || sounds < n) && !t.Failed() {
 		if err := r.Read(); err != nil {
 			t.Fatal(err)
 		}

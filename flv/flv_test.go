@@ -351,7 +351,8 @@ func TestMetadata(t *testing.T) {
 	if info, ok, err = ParseMetadata(set); err != nil || !ok || info.Video || info.Width != 0 || info.FrameRate != 25 || info.Encoder != "e" {
 		t.Errorf("@setDataFrame: got %+v, %v, %v", info, ok, err)
 	}
-	if info, ok, err = ParseMetadata(append([]byte{0}, amf.Append(nil, "onMetaData", amf.MixedArray{Members: amf.Object{{Name: "width", Value: 320.0}}, Items: amf.StrictArray{nil}})...)); err != nil || !ok || info.Width != 320 {
+	mixed := amf.MixedArray{Members: amf.Object{{Name: "width", Value: 320.0}}, Items: amf.StrictArray{nil}}
+	if info, ok, err = ParseMetadata(amf.Append([]byte{0}, "onMetaData", mixed)); err != nil || !ok || info.Width != 320 {
 		t.Errorf("of AMF3: got %+v, %v, %v", info, ok, err)
 	}
 	if _, ok, err = ParseMetadata(amf.Append(nil, "onCuePoint")); ok || err != nil {

@@ -221,6 +221,28 @@ func throughFLV(t testing.TB, track media.Track, frames []media.Frame) (tracks [
 	return d.Tracks(), through
 }
 
+// TestColor says the colour of a high dynamic range in boxes that ffprobe reads.
+func TestColor(t *testing.T) {
+	track, frames := dump(t, media.VP9, encode(t, encoded[3].args))
+	track.Color = media.Color{BitDepth: 10, Primaries: 9, Transfer: 16, Matrix: 9, MaxFALL: 400, MaxCLL: 1000, RedX: 0.708, RedY: 0.292, GreenX: 0.17, GreenY: 0.797,
+		BlueX: 0.131, BlueY: 0.046, WhiteX: 0.3127, WhiteY: 0.329, MaxLuminance: 1000, MinLuminance: 0.005}
+	init, fragments := mux(t, []media.Track{track}, frames)
+	out := filepath.Join(t.TempDir(), "out.mp4")
+	if err := os.WriteFile(out, append(init, bytes.Join(fragments, nil)...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	said := string(tool(t, "ffprobe", "-v", "warning", "-show_streams", "-of", "flat", out))
+	for _, want := range []string{`color_primaries="bt2020"`, `color_transfer="smpte2084"`, `max_content=1000`, `max_average=400`, `red_x="35400/50000"`,
+		`green_y="39850/50000"`, `blue_x="6550/50000"`, `white_point_y="16450/50000"`, `max_luminance="10000000/10000"`, `min_luminance="50/10000"`} {
+		if !strings.Contains(said, want) {
+			t.Errorf("%s is missing", want)
+		}
+	}
+	if t.Failed() {
+		t.Log(said)
+	}
+}
+
 // TestNotSupported leaves out what players would fail on.
 func TestNotSupported(t *testing.T) {
 	for name, track := range map[string]media.Track{
