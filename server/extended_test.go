@@ -15,15 +15,23 @@ import (
 const hvcc = "0101600000009000000000001ef000fcfdf8f800000f03" + "200001001840010c01ffff01600000030090000003000003001e959009" +
 	"210001002a42010101600000030090000003000003001ea0142061f26595912930bc05a02000000300200000030321" + "22000100064401c073c189"
 
-// TestEnhancedToPlayers takes HEVC, and a second track in the same bodies, from a publisher: RTMP and HTTP-FLV players get the first, at its time and with its parameters,
-// and no frame of the second, which they would take for the first's.
+// TestEnhancedToPlayers takes HEVC, and a second track in the same bodies, from a publisher: RTMP players that read multitrack bodies get both, other RTMP players and those of
+// HTTP-FLV the first only, as they would take the second's frames for the first's.
 func TestEnhancedToPlayers(t *testing.T) {
 	config, err := hex.DecodeString(hvcc)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := serve(t, Options{})
-	player := playing(t, r.player("/live/h"))
+	both := playing(t, r.player("/live/h"))
+	old, err := rtmp.Dial(soon(t), "rtmp://"+r.rtmp+"/live/h", &rtmp.DialOptions{Capabilities: &rtmp.Capabilities{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	if err := old.Play(soon(t)); err != nil {
+		t.Fatal(err)
+	}
 	c, err := rtmp.Dial(soon(t), "rtmp://"+r.rtmp+"/live/h", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -45,7 +53,13 @@ func TestEnhancedToPlayers(t *testing.T) {
 	send(80, "\xa6\x11hvc1"+part(0, "\x00\x00\x28"+inter)+part(1, "\x00\x00\x28"+inter))
 	r.received("/live/h", 4)
 	late := file(t, r.get("/live/h.flv").Body)
-	for _, viewer := range []*reader{player, late} {
+	for i, want := range []string{key, key, inter, inter} {
+		f, err := both.frame()
+		if err != nil || f.Track != flv.VideoTrack+2*(i%2) || f.Key != (i < 2) || string(f.Data) != want {
+			t.Errorf("both tracks: frame %d: got %+v, %v", i, f, err)
+		}
+	}
+	for _, viewer := range []*reader{playing(t, old), late} {
 		for i, want := range []string{key, inter} {
 			f, err := viewer.frame()
 			if err != nil || f.Track != flv.VideoTrack || f.Key != (i == 0) || string(f.Data) != want || f.PTS-f.DTS != time.Duration(i)*40*time.Millisecond {

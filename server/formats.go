@@ -16,12 +16,15 @@ import (
 	"hawser/websocket"
 )
 
-// rtmpFormat is a stream as RTMP messages in chunks; the same bytes go to every player.
-func rtmpFormat(chunkSize int) stream.Format {
+// rtmpFormat is a stream as RTMP messages in chunks; the same bytes go to every player, and those of all tracks to every one that reads multitrack bodies.
+func rtmpFormat(chunkSize int, multitrack bool) stream.Format {
 	message := func(dst []byte, typ byte, at time.Duration, body []byte) []byte {
 		return rtmp.AppendMessage(dst, chunkSize, rtmp.Message{Type: typ, StreamID: rtmp.MediaStreamID, Timestamp: millis(at), Payload: body})
 	}
-	return flvBodies("rtmp", nil, nil, message)
+	if multitrack {
+		return flvBodies("rtmp-multitrack", nil, nil, true, message)
+	}
+	return flvBodies("rtmp", nil, nil, false, message)
 }
 
 // flvFormat is a stream as FLV tags, for HTTP-FLV; chunked frames each tag as HTTP/1.1 does (RFC 9112 section 7.1), so that a client can tell the stream's end from a break.
@@ -31,7 +34,7 @@ func flvFormat(chunked bool) stream.Format {
 		tag := func(dst []byte, typ byte, at time.Duration, body []byte) []byte {
 			return flv.AppendTag(dst, flv.Tag{Type: typ, Timestamp: millis(at), Data: body})
 		}
-		return flvBodies("flv", first, nil, tag)
+		return flvBodies("flv", first, nil, false, tag)
 	}
 	tag := func(dst []byte, typ byte, at time.Duration, body []byte) []byte {
 		const around = 11 + 4 // a tag's header, and its length behind it
@@ -40,24 +43,24 @@ func flvFormat(chunked bool) stream.Format {
 		return append(dst, "\r\n"...)
 	}
 	first = append(append(appendChunkSize(nil, len(first)), first...), "\r\n"...)
-	return flvBodies("flv-chunked", first, []byte("0\r\n\r\n"), tag)
+	return flvBodies("flv-chunked", first, []byte("0\r\n\r\n"), false, tag)
 }
 
 func appendChunkSize(dst []byte, n int) []byte {
 	return append(strconv.AppendInt(dst, int64(n), 16), "\r\n"...)
 }
 
-// flvBodies is a format whose packets are FLV bodies in some wrapping; first and last stand around them all.
-func flvBodies(name string, first, last []byte, wrap func(dst []byte, typ byte, at time.Duration, body []byte) []byte) stream.Format {
+// flvBodies is a format whose packets are FLV bodies in some wrapping; first and last stand around them all. Without multitrack there is only the first track of each kind.
+func flvBodies(name string, first, last []byte, multitrack bool, wrap func(dst []byte, typ byte, at time.Duration, body []byte) []byte) stream.Format {
 	prelude := func(s *stream.Stream, at uint64, state *stream.State, skipped uint64) []byte {
 		var b []byte
 		if skipped == 0 {
 			b = append(b, first...)
 		}
-		return appendHeaders(b, timeAt(s, at, state), state, wrap)
+		return appendHeaders(b, timeAt(s, at, state), playable(state.Tracks, multitrack), wrap)
 	}
 	newPacker := func(_ *stream.Stream, state *stream.State) stream.Packer {
-		return &flvPacker{wrap: wrap, last: last, tracks: state.Tracks}
+		return &flvPacker{wrap: wrap, last: last, multitrack: multitrack, tracks: state.Tracks}
 	}
 	return stream.Format{Name: name, New: newPacker, Prelude: prelude}
 }
@@ -70,13 +73,13 @@ func timeAt(s *stream.Stream, at uint64, state *stream.State) time.Duration {
 	return state.Time
 }
 
-// appendHeaders appends the metadata and the codec parameters of all tracks.
-func appendHeaders(dst []byte, at time.Duration, state *stream.State, wrap func([]byte, byte, time.Duration, []byte) []byte) []byte {
-	if len(state.Tracks) == 0 {
+// appendHeaders appends the metadata and the codec parameters of the tracks.
+func appendHeaders(dst []byte, at time.Duration, tracks []media.Track, wrap func([]byte, byte, time.Duration, []byte) []byte) []byte {
+	if len(tracks) == 0 {
 		return dst
 	}
-	dst = wrap(dst, flv.TypeScript, 0, flv.Metadata(firstTracks(state.Tracks))) // ffmpeg takes metadata with another time for a stream of subtitles
-	for _, t := range firstTracks(state.Tracks) {
+	dst = wrap(dst, flv.TypeScript, 0, flv.Metadata(tracks)) // ffmpeg takes metadata with another time for a stream of subtitles
+	for _, t := range tracks {
 		if typ, body := flv.AppendColor(nil, t); len(body) > 0 {
 			dst = wrap(dst, typ, at, body)
 		}
@@ -90,17 +93,21 @@ func appendHeaders(dst []byte, at time.Duration, state *stream.State, wrap func(
 	return dst
 }
 
-// firstTracks leaves out all but the first track of each kind: a player that knows no multitrack takes the others' frames for those of the first.
-func firstTracks(tracks []media.Track) []media.Track {
+// playable leaves out all but the first track of each kind for a player that does not read multitrack bodies: it takes the others' frames for those of the first.
+func playable(tracks []media.Track, multitrack bool) []media.Track {
+	if multitrack {
+		return tracks
+	}
 	return slices.DeleteFunc(slices.Clone(tracks), func(t media.Track) bool { return flv.TrackNumber(t) > 0 })
 }
 
 // flvPacker makes the packets of flvBodies.
 type flvPacker struct {
-	wrap   func(dst []byte, typ byte, at time.Duration, body []byte) []byte
-	last   []byte
-	body   []byte
-	tracks []media.Track
+	wrap       func(dst []byte, typ byte, at time.Duration, body []byte) []byte
+	last       []byte
+	multitrack bool
+	body       []byte
+	tracks     []media.Track
 }
 
 // Pack implements stream.Packer.
@@ -114,10 +121,10 @@ func (p *flvPacker) Pack(item ring.Item[stream.Item]) stream.Packet {
 			return stream.Packet{}
 		}
 		p.tracks = it.State.Tracks
-		return stream.Packet{Data: appendHeaders(nil, it.State.Time, it.State, p.wrap)}
+		return stream.Packet{Data: appendHeaders(nil, it.State.Time, playable(it.State.Tracks, p.multitrack), p.wrap)}
 	}
 	t := it.State.Track(it.Frame.Track)
-	if t == nil || flv.TrackNumber(*t) > 0 {
+	if t == nil || !p.multitrack && flv.TrackNumber(*t) > 0 {
 		return stream.Packet{}
 	}
 	var typ byte

@@ -97,7 +97,11 @@ type rtmpPlayer struct {
 }
 
 func (s *Server) rtmpPlay(_ context.Context, st *rtmp.Stream) error {
-	viewer, err := s.streams.View(st.Path(), s.formats.rtmp, st.Conn().ID())
+	format := s.formats.rtmp
+	if st.Conn().Capabilities().Extensions&rtmp.ExtMultitrack != 0 {
+		format = s.formats.multitrack
+	}
+	viewer, err := s.streams.View(st.Path(), format, st.Conn().ID())
 	if err != nil {
 		return err
 	}

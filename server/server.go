@@ -90,7 +90,7 @@ type Server struct {
 	streams  *stream.Hub
 	subjects *subject.Hub
 	rtmp     *rtmp.Server
-	formats  struct{ rtmp, flv, flvPlain, session stream.Format }
+	formats  struct{ rtmp, multitrack, flv, flvPlain, session stream.Format }
 	live     *liveList
 	wake     chan struct{} // the list of live streams has changed
 	sessions sessions
@@ -147,7 +147,8 @@ func New(o Options) *Server {
 	if chunk == 0 {
 		chunk = rtmp.OwnChunkSize
 	}
-	s.formats.rtmp, s.formats.flv, s.formats.flvPlain, s.formats.session = rtmpFormat(chunk), flvFormat(true), flvFormat(false), sessionFormat()
+	s.formats.rtmp, s.formats.multitrack = rtmpFormat(chunk, false), rtmpFormat(chunk, true)
+	s.formats.flv, s.formats.flvPlain, s.formats.session = flvFormat(true), flvFormat(false), sessionFormat()
 	return s
 }
 
