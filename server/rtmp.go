@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"hawser/flv"
 	"hawser/lifecycle"
@@ -30,19 +31,21 @@ const KindUnsupported = "unsupported"
 
 // rtmpPublisher takes what one client publishes.
 type rtmpPublisher struct {
-	pub   *stream.Publisher
-	demux flv.Demuxer
-	log   *lifecycle.Log
-	by    string
-	told  []string // what is not carried, as far as it came
+	server *Server
+	pub    *stream.Publisher
+	demux  flv.Demuxer
+	last   time.Duration // the client's time of its newest frame
+	by     string
+	told   []string // what is not carried, as far as it came
 }
 
+// rtmpPublish makes a client the publisher of its path, or lets it wait for that, as the options say. OnUnpublish comes at the end of the grace period.
 func (s *Server) rtmpPublish(_ context.Context, st *rtmp.Stream) error {
-	pub, err := s.streams.Publish(st.Path(), st.Conn().ID())
+	pub, err := s.streams.Claim(st.Path(), stream.Claim{By: st.Conn().ID(), Replaced: st.Conn().Close, Unpublished: st.DeferUnpublish()})
 	if err != nil {
 		return err
 	}
-	p := &rtmpPublisher{pub: pub, log: s.log, by: st.Conn().ID()}
+	p := &rtmpPublisher{server: s, pub: pub, by: st.Conn().ID()}
 	st.Data = p
 	st.SetSink(p.take)
 	return nil
@@ -50,6 +53,10 @@ func (s *Server) rtmpPublish(_ context.Context, st *rtmp.Stream) error {
 
 // take turns a message into frames of the stream.
 func (p *rtmpPublisher) take(m rtmp.Message) error {
+	if m.Type == rtmp.TypeData {
+		p.data(m)
+		return nil
+	}
 	f, track, ok, err := p.demux.Feed(m.Type, m.Timestamp, m.Payload)
 	for {
 		if err := p.frame(f, track, ok, err); err != nil || !p.demux.More() {
@@ -62,7 +69,7 @@ func (p *rtmpPublisher) take(m rtmp.Message) error {
 // frame takes what the demuxer gave. Codecs that are not known here are left out; broken packets end the connection.
 func (p *rtmpPublisher) frame(f media.Frame, track *media.Track, ok bool, err error) error {
 	if errors.Is(err, flv.ErrUnsupported) {
-		p.unsupported(err)
+		p.tell(KindUnsupported, lifecycle.ReasonUnsupported.Because(err))
 		return nil
 	}
 	if err != nil {
@@ -76,15 +83,15 @@ func (p *rtmpPublisher) frame(f media.Frame, track *media.Track, ok bool, err er
 	if !ok || f.Config {
 		return nil
 	}
+	p.last = f.DTS
 	return p.pub.Write(f)
 }
 
-// unsupported tells what is left out.
-func (p *rtmpPublisher) unsupported(err error) {
-	if text := err.Error(); len(p.told) < maxTold && !slices.Contains(p.told, text) {
+// tell logs what is left out, once.
+func (p *rtmpPublisher) tell(kind string, why lifecycle.Reason) {
+	if text := why.Error(); len(p.told) < maxTold && !slices.Contains(p.told, text) {
 		p.told = append(p.told, text)
-		p.log.Add(lifecycle.Event{Kind: KindUnsupported, Conn: p.by, Protocol: "rtmp", Side: lifecycle.Server, Path: p.pub.Stream().Path(), Light: lifecycle.Amber,
-			Reason: lifecycle.ReasonUnsupported.Because(err)})
+		p.server.log.Add(lifecycle.Event{Kind: kind, Conn: p.by, Protocol: "rtmp", Side: lifecycle.Server, Path: p.pub.Stream().Path(), Light: lifecycle.Amber, Reason: why})
 	}
 }
 
@@ -98,7 +105,13 @@ type rtmpPlayer struct {
 
 func (s *Server) rtmpPlay(_ context.Context, st *rtmp.Stream) error {
 	format := s.formats.rtmp
-	if st.Conn().Capabilities().Extensions&rtmp.ExtMultitrack != 0 {
+	what := carried{data: wantsData(st), multitrack: st.Conn().Capabilities().Extensions&rtmp.ExtMultitrack != 0}
+	switch {
+	case what.data && what.multitrack:
+		format = s.formats.rtmpBoth
+	case what.data:
+		format = s.formats.rtmpData
+	case what.multitrack:
 		format = s.formats.multitrack
 	}
 	viewer, err := s.streams.View(st.Path(), format, st.Conn().ID())
@@ -120,7 +133,7 @@ func (p *rtmpPlayer) Fill(dst [][]byte, max int) [][]byte {
 			return dst
 		}
 		if p.viewer.Ended() {
-			p.stream.End(lifecycle.ReasonGone)
+			p.end()
 			return dst
 		}
 		if p.viewer.Arm(p.stream) {
@@ -128,4 +141,14 @@ func (p *rtmpPlayer) Fill(dst [][]byte, max int) [][]byte {
 		}
 		max -= size
 	}
+}
+
+// end tells the player that the stream is over, or closes one that is too slow for it.
+func (p *rtmpPlayer) end() {
+	why := p.viewer.Why()
+	if why.Code == lifecycle.ReasonSlow.Code {
+		p.stream.Conn().Close(why)
+		return
+	}
+	p.stream.End(why)
 }

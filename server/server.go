@@ -69,6 +69,8 @@ type Options struct {
 	HelloTimeout time.Duration
 	// WriteTimeout closes a client that takes nothing for as long; 0 means DefaultWriteTimeout.
 	WriteTimeout time.Duration
+	// MaxData bounds a data message of RTMP, in bytes of AMF; 0 means DefaultMaxData. Larger ones are left out (KindDataRefused).
+	MaxData int
 	// StopTimeout is how long a stop waits for clients to be told; 0 means DefaultStopTimeout.
 	StopTimeout time.Duration
 	// MaxSessions bounds the sessions at one time (reason limit); 0 means DefaultMaxSessions.
@@ -90,7 +92,7 @@ type Server struct {
 	streams  *stream.Hub
 	subjects *subject.Hub
 	rtmp     *rtmp.Server
-	formats  struct{ rtmp, multitrack, flv, flvPlain, session stream.Format }
+	formats  struct{ rtmp, rtmpData, multitrack, rtmpBoth, flv, flvPlain, session stream.Format }
 	live     *liveList
 	wake     chan struct{} // the list of live streams has changed
 	sessions sessions
@@ -118,6 +120,9 @@ func New(o Options) *Server {
 	}
 	if o.StopTimeout <= 0 {
 		o.StopTimeout = DefaultStopTimeout
+	}
+	if o.MaxData <= 0 {
+		o.MaxData = DefaultMaxData
 	}
 	if o.MaxSessions <= 0 {
 		o.MaxSessions = DefaultMaxSessions
@@ -147,7 +152,8 @@ func New(o Options) *Server {
 	if chunk == 0 {
 		chunk = rtmp.OwnChunkSize
 	}
-	s.formats.rtmp, s.formats.multitrack = rtmpFormat(chunk, false), rtmpFormat(chunk, true)
+	s.formats.rtmp, s.formats.rtmpData = rtmpFormat(chunk, carried{}), rtmpFormat(chunk, carried{data: true})
+	s.formats.multitrack, s.formats.rtmpBoth = rtmpFormat(chunk, carried{multitrack: true}), rtmpFormat(chunk, carried{data: true, multitrack: true})
 	s.formats.flv, s.formats.flvPlain, s.formats.session = flvFormat(true), flvFormat(false), sessionFormat()
 	return s
 }
@@ -178,7 +184,10 @@ func (s *Server) Publish(path string, kind subject.Kind, u subject.Update) (epoc
 	if !u.HasMedia {
 		u.Media, u.HasMedia = s.streams.MediaTime(path)
 	}
-	return s.subjects.Publish(path, kind, u)
+	if epoch, offset, err = s.subjects.Publish(path, kind, u); err == nil {
+		s.dataToPlayers(path, &u)
+	}
+	return epoch, offset, err
 }
 
 // Serve takes connections from the listeners, either of which may be nil, until ctx ends; then it tells clients that it stops, closes everything and returns nil. When a

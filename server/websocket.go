@@ -49,7 +49,7 @@ type sessionConn struct {
 	mu         sync.Mutex
 	readyData  []feed // feeds that have something to send
 	readyMedia []feed
-	gone       []string // paths whose subscription the server ended; run has yet to forget them
+	gone       []string // paths whose subscription or play the server ended; run has yet to forget them
 	ended      bool
 	reason     lifecycle.Reason // why the session ended, once ended
 
@@ -330,13 +330,18 @@ func (c *sessionConn) removed(dst [][]byte, f *dataFeed, why error) [][]byte {
 	if f.closed.Swap(true) {
 		return dst
 	}
-	c.mu.Lock()
-	c.gone = append(c.gone, f.path)
-	c.mu.Unlock()
+	c.hasEnded(f.path)
 	return append(dst, textFrame(&session.Message{Type: session.TypeStatus, Path: f.path, Status: session.StatusRemoved, Reason: lifecycle.ReasonOf(why)}))
 }
 
-// forget gives up the subscriptions that the server has ended, so that the client may subscribe anew.
+// hasEnded notes that a subscription or play was ended by the server.
+func (c *sessionConn) hasEnded(path string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone = append(c.gone, path)
+}
+
+// forget gives up the subscriptions and plays that the server has ended, so that the client may subscribe anew.
 func (c *sessionConn) forget() {
 	c.mu.Lock()
 	gone := c.gone
@@ -346,6 +351,11 @@ func (c *sessionConn) forget() {
 		if f := c.subs[path]; f != nil && f.closed.Load() {
 			delete(c.subs, path)
 			c.machine.Unsubscribed(path)
+			f.close()
+		}
+		if f := c.plays[path]; f != nil && f.closed.Load() {
+			delete(c.plays, path)
+			c.machine.Stopped(path)
 			f.close()
 		}
 	}

@@ -64,6 +64,8 @@ type State struct {
 	Status Status
 	// Tracks are the tracks and their codec parameters, by ID.
 	Tracks []media.Track
+	// Metadata is what else the publisher said of the stream (Publisher.SetMetadata); nil for nothing.
+	Metadata []byte
 	// Reason says why the publisher left.
 	Reason lifecycle.Reason
 	// Time is the media time at which the state began to hold.
@@ -121,12 +123,16 @@ type Stream struct {
 
 	mu        sync.Mutex
 	publisher *Publisher
-	grace     *time.Timer // runs while Paused, else nil
-	pauses    int         // counts the grace periods
-	state     *State      // as of the newest item
-	key       uint64      // the newest place where a viewer may start
+	waiting   *Publisher                 // the second publisher
+	grace     *time.Timer                // runs while Paused, else nil
+	pauses    int                        // counts the grace periods
+	ending    func(why lifecycle.Reason) // to be called when the grace period ends; may be nil
+	state     *State                     // as of the newest item
+	key       uint64                     // the newest place where a viewer may start
 	haveKey   bool
+	start     int64         // bytes of frames from key on
 	newest    time.Duration // the newest timestamp of any frame
+	received  time.Time     // when the newest frame came
 	viewers   int
 	count     uint64
 	bytes     uint64
@@ -173,6 +179,13 @@ func (s *Stream) Start() (at uint64, state *State, ok bool) {
 	return head, s.state, false
 }
 
+// sinceKey returns how many bytes of frames a viewer who begins now is sent at once.
+func (s *Stream) sinceKey() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.start
+}
+
 // stateAt returns what holds at a place, or nil if that is not kept, or not yet made.
 func (s *Stream) stateAt(seq uint64) *State {
 	s.mu.Lock()
@@ -195,11 +208,15 @@ func (s *Stream) appendLocked(item Item, now time.Time) {
 	if item.Changed {
 		return
 	}
-	s.count++
 	s.bytes += uint64(len(f.Data))
-	s.newest = max(s.newest, f.DTS)
+	s.start += int64(len(f.Data))
+	if f.Kind == media.Data {
+		return
+	}
+	s.count++
+	s.newest, s.received = max(s.newest, f.DTS), now
 	if item.Start {
-		s.key, s.haveKey = seq, true
+		s.key, s.haveKey, s.start = seq, true, int64(len(f.Data))
 	}
 }
 
@@ -208,11 +225,4 @@ func (s *Stream) changeLocked(st State, now time.Time) {
 	st.Time = s.newest
 	s.state = &st
 	s.appendLocked(Item{Changed: true}, now)
-}
-
-func (s *Stream) event(kind string, r lifecycle.Reason, detail string) {
-	s.mu.Lock()
-	st := s.state.Status
-	s.mu.Unlock()
-	s.hub.opts.Log.Add(lifecycle.Event{Kind: kind, Protocol: "stream", Path: s.path, State: st.String(), Light: st.Light(), Reason: r, Detail: detail})
 }
