@@ -41,6 +41,8 @@ type Format struct {
 	// Prelude gives what a viewer must be sent before it gets packets from the place at: headers, codec parameters. skipped is 0 at the start, and the number of
 	// packets left out when a slow viewer goes on at a later keyframe. What it returns is this viewer's alone.
 	Prelude func(s *Stream, at uint64, state *State, skipped uint64) []byte
+	// Gather says how long packets may wait for others.
+	Gather Gather
 }
 
 // Viewer follows a stream in one format. Fill and Arm must not run at once; Close may run at any time.
@@ -87,14 +89,20 @@ func (h *Hub) ViewFrom(path string, f Format, by string, epoch, offset uint64) (
 // view opens the viewer's output. It begins at the first Fill, which looks again where.
 func (s *Stream) view(v *Viewer) *Viewer {
 	at, state := v.place()
+	var g *gate // of a ring that is made here
 	v.output = s.outputs.Open(v.format.Name, s.frames, at, s.hub.opts.Limits, func() func(ring.Item[Item]) (Packet, int) {
 		packer := v.format.New(s, state)
+		g = &gate{gather: v.format.Gather}
 		return func(item ring.Item[Item]) (Packet, int) {
+			g.before(&item.Value)
 			p := packer.Pack(item)
 			p.start, p.changed = item.Value.Start, item.Value.Changed
 			return p, max(len(p.Data), item.Size) // so that nothing is kept here of which the frame is gone
 		}
 	})
+	if g != nil {
+		g.open(v.output.Ring)
+	}
 	v.cursor = v.output.Ring.Cursor(at)
 	s.mu.Lock()
 	s.viewers++

@@ -83,6 +83,9 @@ type serveOptions struct {
 	listeners
 	streamBytes int64
 	grace       time.Duration
+	second      stream.Second
+	gather      stream.Gather
+	maxStart    int64
 	origins     []string
 	verbose     bool
 }
@@ -101,6 +104,9 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 			if err := o.open(c.Context()); err != nil {
 				return fmt.Errorf("serve: %w", err)
 			}
+			if o.gather.Sound == 0 {
+				o.gather.Sound = -1 // an option's zero is its default
+			}
 			o.announce(c.OutOrStdout())
 			return newServer(&o).Serve(c.Context(), o.http, o.rtmp)
 		},
@@ -108,6 +114,10 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 	o.flags(c, defaultHTTPAddr, defaultRTMPAddr)
 	c.Flags().Int64Var(&o.streamBytes, "stream-bytes", stream.DefaultBytes, "the most bytes of frames kept of one stream")
 	c.Flags().DurationVar(&o.grace, "grace", stream.DefaultGrace, "how long a stream stays up without its publisher")
+	c.Flags().TextVar(&o.second, "second-publisher", stream.SecondRefused, "what becomes of a publisher whose path has one: refuse; takeover, at its first keyframe; or standby, until the first goes")
+	c.Flags().Int64Var(&o.maxStart, "max-start", 0, "the most bytes sent at once to a viewer that begins; in a longer group of pictures it begins with a still picture; 0 is no bound")
+	c.Flags().DurationVar(&o.gather.All, "rtmp-gather", 0, "how long media wait for more of it on the way to RTMP and HTTP-FLV viewers: fewer writes for so much latency")
+	c.Flags().DurationVar(&o.gather.Sound, "rtmp-gather-sound", server.DefaultGatherSound, "how long sound alone may wait there for the next picture; 0 is not at all")
 	c.Flags().StringSliceVar(&o.origins, "origin", nil, "an origin on another host whose pages may open sessions and publish, such as https://example.org; * allows all")
 	c.Flags().BoolVar(&o.verbose, "verbose", false, "log what goes wrong inside")
 	return c
@@ -120,7 +130,8 @@ func newServer(o *serveOptions) *server.Server {
 		logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	return server.New(server.Options{
+		Gather:  o.gather,
 		Console: console.Files, ConsolePolicy: console.Policy, JS: js.Files, Logger: logger, Origins: o.origins,
-		Streams: stream.Options{Limits: ring.Limits{Bytes: o.streamBytes}, Grace: o.grace},
+		Streams: stream.Options{Limits: ring.Limits{Bytes: o.streamBytes}, Grace: o.grace, Second: o.second, MaxStart: o.maxStart},
 	})
 }
