@@ -80,8 +80,8 @@ func (o *benchOptions) contenders() ([]contender, error) {
 		sound, all := benchGather.String(), benchGather.String()
 		list = []contender{
 			hawserContender("hawser", "bare", "rtmp", "--rtmp-gather-sound", "0"), bareContender("bare"),
-			hawserContender("hawser, sound waits", "bare, sound waits", "rtmp", "--rtmp-gather-sound", sound), bareContender("bare, sound waits", "--gather-sound", sound),
-			hawserContender("hawser, 40 ms", "bare, 40 ms", "rtmp", "--rtmp-gather", all), bareContender("bare, 40 ms", "--gather", all),
+			hawserContender("hawser-sound", "bare-sound", "rtmp", "--rtmp-gather-sound", sound), bareContender("bare-sound", "--gather-sound", sound),
+			hawserContender("hawser-40ms", "bare-40ms", "rtmp", "--rtmp-gather", all), bareContender("bare-40ms", "--gather", all),
 		}
 		if nginx, ok := nginxContender(); ok {
 			list = append(list, nginx)

@@ -25,7 +25,7 @@ func nginxContender() (contender, bool) {
 			return contender{}, false
 		}
 	}
-	return contender{name: "nginx", bare: "bare, 40 ms", open: openRTMP, start: func(ctx context.Context, _ *benchOptions) (*child, string, string, error) {
+	return contender{name: "nginx", bare: "bare-40ms", open: openRTMP, start: func(ctx context.Context, _ *benchOptions) (*child, string, string, error) {
 		p, addr, err := startNginx(ctx, program, module)
 		return p, addr, addr, err
 	}}, true

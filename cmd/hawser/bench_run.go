@@ -127,11 +127,13 @@ func (o *benchOptions) measure(ctx context.Context, c contender) (result benchRe
 		return result, err
 	}
 	defer func() { err = errors.Join(r.stop(), err) }()
-	fill := 2 * time.Second
-	if r.publish != "" { // until the stream's history grows no more, which would count as the viewers' memory
-		fill += time.Duration(float64(benchHistory) * 8 / 1000 / float64(o.kbps) * float64(time.Second))
+	pause(r.ctx, time.Second)
+	if r.publish != "" { // what the first viewer of a stream costs is no other's: wait until the history in its format grows no more
+		if err := r.v.open(r.ctx, 1, r.addr, c.open); err != nil {
+			return result, err
+		}
+		pause(r.ctx, time.Second+time.Duration(float64(benchHistory)*8/1000/float64(o.kbps)*float64(time.Second)))
 	}
-	pause(r.ctx, fill)
 	_, before, err := usage(r.pid())
 	if err != nil {
 		return result, err
@@ -147,7 +149,7 @@ func (o *benchOptions) measure(ctx context.Context, c contender) (result benchRe
 	_, rss, err := usage(r.pid())
 	result.memory = (rss - before) / int64(o.viewers)
 	result.first50, result.first99 = r.v.firstPictures()
-	if c.bare == "" {
+	if r.publish == "" {
 		result.first50 = 0 // it begins anywhere
 	}
 	return result, errors.Join(err, r.ctx.Err())

