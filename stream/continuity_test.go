@@ -161,6 +161,16 @@ func TestContinuity(t *testing.T) {
 	}
 }
 
+func TestInfoNamesPublishers(t *testing.T) {
+	s := newStage(t, Options{Second: SecondStandsBy})
+	for _, tc := range []struct{ steps, publisher, standby string }{{"A:k0", "A", ""}, {"B:k0", "A", "B"}, {"A:close", "B", ""}} {
+		s.play(tc.steps)
+		if info, _ := s.hub.Find("/live/a"); info.Publisher != tc.publisher || info.Standby != tc.standby {
+			t.Errorf("after %s: got %q and %q, want %q and %q", tc.steps, info.Publisher, info.Standby, tc.publisher, tc.standby)
+		}
+	}
+}
+
 func TestEventsOfContinuity(t *testing.T) {
 	for _, tc := range []struct {
 		name   string

@@ -131,6 +131,9 @@ type Info struct {
 	Frames  uint64           `json:"frames"`
 	Bytes   uint64           `json:"bytes"` // received since the start
 	Held    int64            `json:"held"`  // bytes of frames kept now
+	// Publisher and Standby name who publishes and who waits for that (Claim.By); empty if nobody does.
+	Publisher string `json:"publisher,omitempty"`
+	Standby   string `json:"standby,omitempty"`
 }
 
 // Publish is Claim for a publisher that only has a name.

@@ -154,8 +154,15 @@ func (s *Stream) Close() { s.hub.release(s) }
 func (s *Stream) Info() Info {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Info{Path: s.path, Status: s.state.Status, Light: s.state.Status.Light(), Tracks: s.state.Tracks, Viewers: s.viewers,
+	info := Info{Path: s.path, Status: s.state.Status, Light: s.state.Status.Light(), Tracks: s.state.Tracks, Viewers: s.viewers,
 		Since: s.since, Frames: s.count, Bytes: s.bytes, Held: s.frames.Stats().Bytes}
+	if s.publisher != nil {
+		info.Publisher = s.publisher.claim.By
+	}
+	if s.waiting != nil {
+		info.Standby = s.waiting.claim.By
+	}
+	return info
 }
 
 // MediaTime returns the newest timestamp while a publisher is here.
