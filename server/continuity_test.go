@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -92,6 +93,9 @@ func TestNextPublisher(t *testing.T) {
 			viewers := []*reader{playing(t, r.player("/live/a")), file(t, r.get("/live/a.flv").Body)}
 			w := r.login()
 			w.say(`{"t":"play","path":"/live/a"}`)
+			m := w.wantMedia(session.StatusLive, 2)
+			w.wantInit(m.Offset)
+			w.wantFrames(m.Offset, sent[lastKey(sent):])
 			for _, v := range viewers {
 				v.want(sent[lastKey(sent):], 0)
 			}
@@ -106,17 +110,15 @@ func TestNextPublisher(t *testing.T) {
 					t.Errorf("parameters that are the same came %d times", v.config)
 				}
 			}
-			seen, last := 0, map[byte]time.Duration{}
-			for seen < len(sent[lastKey(sent):])+len(next) {
+			for seen := 0; seen < len(next); {
 				m := w.next()
 				if m.head == nil || m.head.Flags&session.FlagInit != 0 {
 					continue
 				}
-				seen++
-				if m.head.DTS < last[m.head.Kind] {
-					t.Fatalf("the session's time goes back from %v to %v", last[m.head.Kind], m.head.DTS)
+				if want := next[seen]; m.head.DTS <= newestOf(sent) || !bytes.HasSuffix(m.payload, want.Data) {
+					t.Fatalf("the session: got frame %d at %v of %d bytes, want %d bytes after %v", seen, m.head.DTS, len(m.payload), len(want.Data), newestOf(sent))
 				}
-				last[m.head.Kind] = m.head.DTS
+				seen++
 			}
 			e := r.event("gap", func(e *lifecycle.Event) bool { return e.Kind == stream.KindGap })
 			if e.Delay <= 0 || e.Delay > patience || e.Path != "/live/a" {

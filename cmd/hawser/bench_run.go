@@ -134,11 +134,16 @@ func (o *benchOptions) measure(ctx context.Context, c contender) (result benchRe
 		}
 		pause(r.ctx, time.Second+time.Duration(float64(benchHistory)*8/1000/float64(o.kbps)*float64(time.Second)))
 	}
+	half := o.viewers / 2
+	if err := r.v.open(r.ctx, half, r.addr, c.open); err != nil {
+		return result, err
+	}
+	pause(r.ctx, settleTime)
 	_, before, err := usage(r.pid())
 	if err != nil {
 		return result, err
 	}
-	if err := r.v.open(r.ctx, o.viewers, r.addr, c.open); err != nil {
+	if err := r.v.open(r.ctx, o.viewers-half, r.addr, c.open); err != nil {
 		return result, err
 	}
 	pause(r.ctx, settleTime)
@@ -147,7 +152,7 @@ func (o *benchOptions) measure(ctx context.Context, c contender) (result benchRe
 		return result, err
 	}
 	_, rss, err := usage(r.pid())
-	result.memory = (rss - before) / int64(o.viewers)
+	result.memory = (rss - before) / int64(o.viewers-half) // of the second half: a program takes some for itself at its first
 	result.first50, result.first99 = r.v.firstPictures()
 	if r.publish == "" {
 		result.first50 = 0 // it begins anywhere
