@@ -170,6 +170,20 @@ func TestOnUnpublishAfterTheGrace(t *testing.T) {
 	}
 }
 
+// A server that stops does not leave OnUnpublish for later.
+func TestOnUnpublishWhenTheServerStops(t *testing.T) {
+	r := serve(t, Options{})
+	var got []string
+	r.Server.rtmp.Handler.OnUnpublish = func(path string, why lifecycle.Reason) { got = append(got, path+" "+why.Word) }
+	p := r.publisher("/live/a")
+	p.write(p.frames[:5]...)
+	r.received("/live/a", 5)
+	r.stop()
+	if len(got) != 1 || got[0] != "/live/a shutdown" {
+		t.Errorf("got %q", got)
+	}
+}
+
 // drain reads and forgets what comes to a raw player, until the connection ends.
 func (r *rig) drain(dial dialFunc, protocol string) (gone chan struct{}) {
 	r.t.Helper()

@@ -237,6 +237,7 @@ func (s *Server) Serve(ctx context.Context, httpListener, rtmpListener net.Liste
 	s.shutdown(web)
 	running.Wait()
 	s.wait.Wait()
+	s.streams.EndGraces()
 	return failure
 }
 

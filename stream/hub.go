@@ -217,6 +217,24 @@ func (h *Hub) List() []Info {
 	return list
 }
 
+// EndGraces ends those streams at once that wait for their next publisher. A server that stops calls it when its publishers are gone, so that all is told before it ends.
+func (h *Hub) EndGraces() {
+	h.mu.Lock()
+	all := make([]*Stream, 0, len(h.streams))
+	for _, s := range h.streams {
+		all = append(all, s)
+	}
+	h.mu.Unlock()
+	for _, s := range all {
+		s.mu.Lock()
+		waits, pause := s.grace != nil && s.grace.Stop(), s.pauses
+		s.mu.Unlock()
+		if waits {
+			s.end(pause)
+		}
+	}
+}
+
 // hold finds or makes a stream and counts one more who needs it.
 func (h *Hub) hold(path string) (*Stream, error) {
 	h.mu.Lock()

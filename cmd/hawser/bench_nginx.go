@@ -37,7 +37,17 @@ func startNginx(ctx context.Context, program, module string) (*child, string, er
 	if err != nil {
 		return nil, "", err
 	}
-	context.AfterFunc(ctx, func() { os.RemoveAll(dir) })
+	p, addr, err := startNginxIn(ctx, dir, program, module)
+	if err != nil {
+		os.RemoveAll(dir)
+		return nil, "", err
+	}
+	p.dir = dir
+	return p, addr, nil
+}
+
+// startNginxIn starts it with its files in a folder.
+func startNginxIn(ctx context.Context, dir, program, module string) (*child, string, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, "", err

@@ -222,7 +222,10 @@ func (o *benchOptions) most1(ctx context.Context, c contender, sent float64) (he
 }
 
 // child is a program that is measured.
-type child struct{ cmd *exec.Cmd }
+type child struct {
+	cmd *exec.Cmd
+	dir string // to be removed when it has stopped; may be empty
+}
 
 func (p *child) pid() int { return p.cmd.Process.Pid }
 
@@ -269,4 +272,7 @@ func startProgram(cmd *exec.Cmd) (*child, error) {
 func (p *child) stop() {
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	p.cmd.Wait()
+	if p.dir != "" {
+		os.RemoveAll(p.dir)
+	}
 }
