@@ -79,7 +79,7 @@ func (o *benchOptions) overhead() int {
 }
 
 // sessionOverhead is about how many bytes longer than an RTMP message a session's frame is: the WebSocket header, that of the media, and the boxes of the fragment.
-const sessionOverhead = 160
+const sessionOverhead = 138
 
 // running is a program with its stream, if it is to be given one, and viewers.
 type running struct {

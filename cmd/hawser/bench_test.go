@@ -1,8 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"testing"
 	"time"
+
+	"hawser/flv"
+	"hawser/fmp4"
+	"hawser/media"
+	"hawser/rtmp"
+	"hawser/session"
+	"hawser/websocket"
 )
 
 func TestBenchContenders(t *testing.T) {
@@ -50,5 +58,34 @@ func TestBenchRatios(t *testing.T) {
 	rows, bare := []benchResult{{cpu: 20}, {cpu: 33}, {cpu: 60}}, []benchResult{{cpu: 10}, {cpu: 30}, {cpu: 40}}
 	if got := ratios(rows, bare); got != "1.50 (1.10 to 2.00)" {
 		t.Errorf("got %s", got)
+	}
+}
+
+// The bare loop beside a session writes as many bytes as the session does.
+func TestSessionOverhead(t *testing.T) {
+	tags, d := flv.NewReader(bytes.NewReader(sample)), flv.Demuxer{}
+	for len(d.Tracks()) < 2 {
+		tag, err := tags.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, _, err := d.Feed(tag.Type, tag.Timestamp, tag.Data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	muxer, err := fmp4.NewMuxer(d.Tracks())
+	if err != nil {
+		t.Fatal(err)
+	}
+	picture := newBenchStream(2500).picture(false)
+	frame := media.Frame{Track: flv.VideoTrack, Kind: media.Video, Data: picture[5:]}
+	b, err := muxer.AppendFragment(session.AppendMediaHeader(nil, session.MediaHeader{Path: benchPath, Epoch: 1 << 62, Offset: 1000}), frame)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wire := len(websocket.AppendFrame(nil, true, websocket.OpBinary, b))
+	plain := len(rtmp.AppendMessage(nil, rtmp.OwnChunkSize, rtmp.Message{Type: rtmp.TypeVideo, Payload: picture}))
+	if more := wire - plain; more < sessionOverhead-10 || more > sessionOverhead+10 {
+		t.Errorf("a session's frame is %d bytes longer, want about %d", more, sessionOverhead)
 	}
 }
