@@ -115,6 +115,8 @@ func TestContinuity(t *testing.T) {
 			"[live 2] k0 [paused 2] [live 2] [live 1] a40 a60", ""},
 		{"sound of the old time base does not run ahead", SecondRefused, "A:k60000 A:a60000 A:v60040 A:k0 A:a60060 A:v40 A:a20 A:a40",
 			"[live 2] k60000 a60000 v60040 k60080 a60060 v60120 a60100 a60120", ""},
+		{"a leap ahead is the publisher's own, also after a new time base", SecondRefused, "A:k60000 A:a60000 A:k0 A:v40 A:v20000 A:a20000 A:v20040",
+			"[live 2] k60000 a60000 k60040 v60080 v80040 a80040 v80080", ""},
 		{"a frame a little late gets the newest time", SecondRefused, "A:k0 A:v40 A:v30 A:v80", "[live 2] k0 v40 v40 v80", ""},
 		{"data are stamped near the newest time", SecondRefused, "A:k5000 A:d0 A:v5040 A:d5030 A:close 1s B:d0 B:k0 B:d10",
 			"[live 2] k5000 d5000 v5040 d5030 [paused 2] [live 2] d5040 k5080 d5090", ""},

@@ -43,7 +43,7 @@ func (r *retimer) start(dts, at time.Duration) { r.shift, r.base = at-dts, at }
 func (r *retimer) time(f *media.Frame, newest time.Duration) bool {
 	shift, last := r.shift, r.last[f.Track]
 	at := f.DTS + shift
-	late := r.before != math.MinInt64 && at > newest+maxAhead && f.DTS+r.before <= newest+maxAhead
+	late := at > newest+maxAhead && r.ofBefore(f.DTS, newest)
 	switch {
 	case late: // the other tracks have begun anew already
 		shift = r.before
@@ -66,6 +66,14 @@ func (r *retimer) time(f *media.Frame, newest time.Duration) bool {
 	}
 	r.last[f.Track] = f.DTS
 	return true
+}
+
+// ofBefore says whether a time is one of the time base before, which has just ended.
+func (r *retimer) ofBefore(dts, newest time.Duration) bool {
+	if r.before == math.MinInt64 || newest > r.base+maxAhead {
+		return false
+	}
+	return (dts + r.before - newest).Abs() <= maxAhead
 }
 
 // data gives a data message the stream's time: its own where that is about now, else the newest; many programs write 0.
