@@ -78,7 +78,7 @@ func TestManySenders(t *testing.T) {
 		eventually(t, "the writer is idle", func() bool {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			return !w.busy && w.queued == 0
+			return !w.held && !w.listed && w.queued == 0
 		})
 		if err := w.Close(); err != nil {
 			t.Error(err)
@@ -296,7 +296,7 @@ func TestCallersMayHoldLocks(t *testing.T) {
 			for range rounds {
 				for busy := true; busy; {
 					w.mu.Lock()
-					busy = w.busy
+					busy = w.held || w.listed
 					w.mu.Unlock()
 					runtime.Gosched()
 				}
