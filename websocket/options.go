@@ -24,8 +24,8 @@ const (
 	DefaultPongTimeout = 10 * time.Second
 	// DefaultHandshakeTimeout bounds Dial.
 	DefaultHandshakeTimeout = 10 * time.Second
-	// DefaultGather is how long answers to messages that came together may wait for each other.
-	DefaultGather = time.Millisecond
+	// DefaultGather is how long answers to messages that came together may wait for each other: about what the write of each by itself would take.
+	DefaultGather = 100 * time.Microsecond
 )
 
 // AcceptOptions are the settings of Accept; nil and the zero value are good.
@@ -66,8 +66,9 @@ type AcceptOptions struct {
 	WriteTimeout time.Duration
 	// QueueLimit bounds what Queue holds, in bytes; 0 means netio.DefaultQueueLimit.
 	QueueLimit int
-	// Gather bounds how long what is sent while messages that came together are handled waits, to go out in one write when the last of them is handled; 0 means DefaultGather, negative
-	// that nothing waits. Messages that came together are those of one read from the network; with Read, the next call of Read says that one of them is handled.
+	// Gather bounds how long what is sent while messages that came together are handled waits, to go out in one write. It goes out when the last of them is handled, or sent with its answer, whatever the bound: that
+	// is only for handlers that are slow, and is so short by default that even then nothing is later than it would be behind the writes that it saves. A larger one trades delay for fewer writes. 0 means
+	// DefaultGather, negative that nothing waits. Messages that came together are those of one read from the network; with Read, the next call of Read says that one of them is handled.
 	Gather time.Duration
 	// Pool flushes the connection; nil means netio's own.
 	Pool *netio.Pool
