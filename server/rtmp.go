@@ -16,10 +16,10 @@ import (
 // rtmpHandler is where RTMP meets the streams.
 func (s *Server) rtmpHandler() *rtmp.Handler {
 	return &rtmp.Handler{
-		OnPublish: s.rtmpPublish,
+		OnPublish: s.publishAndRecord,
 		OnClose:   func(st *rtmp.Stream, why lifecycle.Reason) { st.Data.(*rtmpPublisher).close(why) },
-		OnPlay:    s.rtmpPlay,
-		OnStop:    func(st *rtmp.Stream, _ lifecycle.Reason) { st.Data.(*rtmpPlayer).viewer.Close() },
+		OnPlay:    s.playLiveOrFile,
+		OnStop:    func(st *rtmp.Stream, _ lifecycle.Reason) { stopPlaying(st) },
 	}
 }
 

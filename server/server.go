@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"hawser/lifecycle"
+	"hawser/record"
 	"hawser/ring"
 	"hawser/rtmp"
 	"hawser/session"
@@ -63,6 +64,8 @@ type Options struct {
 	// Streams and Subjects are the limits of media and data; their Log is set by the server.
 	Streams  stream.Options
 	Subjects subject.Options
+	// Record says what is recorded and where; without a Dir nothing is, and no recordings are played.
+	Record record.Options
 	// Events bounds the event log; its zero value keeps ring.DefaultCount events.
 	Events ring.Limits
 	// RTMP holds the limits of RTMP connections; Handler and Log are set by the server.
@@ -102,6 +105,8 @@ type Server struct {
 	live     *liveList
 	wake     chan struct{} // the list of live streams has changed
 	sessions sessions
+	recorder *record.Recorder
+	broken   error // what is wrong with the options
 
 	logWires, recordWires ring.Limits // of the rings of ready frames
 
@@ -142,13 +147,15 @@ func New(o Options) *Server {
 	s := &Server{opts: o, log: lifecycle.NewLog(o.Events), wake: make(chan struct{}, 1)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	o.Streams.Log, o.Subjects.Log = s.log, s.log
-	o.Streams.OnChange = func(stream.Info) {
+	o.Streams.OnChange = func(info stream.Info) {
+		s.recorder.Changed(info)
 		select {
 		case s.wake <- struct{}{}:
 		default:
 		}
 	}
 	s.streams, s.subjects = stream.NewHub(o.Streams), subject.NewHub(o.Subjects)
+	s.newRecorder(o.Record)
 	s.logWires = wireLimits(o.Subjects.Limits, subject.DefaultCount, subject.DefaultBytes)
 	s.recordWires = wireLimits(o.Subjects.RecordLimits, subject.DefaultRecordCount, subject.DefaultRecordBytes)
 	s.live = newLiveList(s)
@@ -203,8 +210,12 @@ func (s *Server) Publish(path string, kind subject.Kind, u subject.Update) (epoc
 }
 
 // Serve takes connections from the listeners, either of which may be nil, until ctx ends; then it tells clients that it stops, closes everything and returns nil. When a
-// listener fails it does the same and returns that error.
+// listener fails it does the same and returns that error. It returns at once what is wrong with the options.
 func (s *Server) Serve(ctx context.Context, httpListener, rtmpListener net.Listener) error {
+	if s.broken != nil {
+		return fmt.Errorf("server: %w", s.broken)
+	}
+	defer s.recorder.Close() // when no publisher is left
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var running sync.WaitGroup

@@ -15,6 +15,7 @@ import (
 
 	"hawser/console"
 	"hawser/js"
+	"hawser/record"
 	"hawser/ring"
 	"hawser/server"
 	"hawser/stream"
@@ -93,6 +94,8 @@ type serveOptions struct {
 	maxStart    int64
 	origins     []string
 	verbose     bool
+	record      record.Options
+	formats     []string // of record
 }
 
 // serveCommand makes `hawser serve`.
@@ -106,6 +109,9 @@ func serveCommand() *cobra.Command {
 Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; watch at http://HOST:8080/.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := o.prepareRecord(); err != nil {
+				return fmt.Errorf("serve: %w", err)
+			}
 			if err := o.open(c.Context()); err != nil {
 				return fmt.Errorf("serve: %w", err)
 			}
@@ -127,8 +133,37 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 	c.Flags().DurationVar(&o.gather.All, "rtmp-gather", 0, "how long media wait for more of it on the way to RTMP and HTTP-FLV viewers: fewer writes for so much latency")
 	c.Flags().DurationVar(&o.gather.Sound, "rtmp-gather-sound", server.DefaultGatherSound, "how long sound alone may wait there for the next picture; 0 is not at all")
 	c.Flags().StringSliceVar(&o.origins, "origin", nil, "an origin on another host whose pages may open sessions and publish, such as https://example.org; * allows all")
+	o.recordFlags(c)
 	c.Flags().BoolVar(&o.verbose, "verbose", false, "log what goes wrong inside")
 	return c
+}
+
+// recordFlags adds what is recorded.
+func (o *serveOptions) recordFlags(c *cobra.Command) {
+	c.Flags().StringVar(&o.record.Dir, "record-dir", "", "the folder of recordings, made if it is not there; empty records nothing")
+	c.Flags().StringArrayVar(&o.record.Patterns, "record", nil, "paths of streams that are always recorded, such as /live/* or /**; may be given more than once; the others are when their publisher asks")
+	c.Flags().StringSliceVar(&o.formats, "record-format", []string{"flv"}, "the formats of recordings: flv, fmp4 or both")
+	c.Flags().DurationVar(&o.record.Segment, "record-segment", 0, "begin a new file when one is as long; 0 is off")
+	c.Flags().Int64Var(&o.record.Size, "record-size", 0, "begin a new file when one has as many bytes; 0 is off")
+	c.Flags().StringVar(&o.record.Name, "record-name", record.DefaultName, "the names of recordings in the folder")
+}
+
+// prepareRecord makes the folder. Only now: one that vanishes later is a disk that was taken out.
+func (o *serveOptions) prepareRecord() error {
+	if o.record.Dir == "" {
+		if len(o.record.Patterns) > 0 {
+			return errors.New("--record wants --record-dir")
+		}
+		return nil
+	}
+	for _, word := range o.formats {
+		var f record.Format
+		if err := f.UnmarshalText([]byte(word)); err != nil {
+			return fmt.Errorf("--record-format: %w", err)
+		}
+		o.record.Formats = append(o.record.Formats, f)
+	}
+	return os.MkdirAll(o.record.Dir, 0o755)
 }
 
 // newServer makes a server with the console.
@@ -139,6 +174,7 @@ func newServer(o *serveOptions) *server.Server {
 	}
 	return server.New(server.Options{
 		Gather:  o.gather,
+		Record:  o.record,
 		Console: console.Files, ConsolePolicy: console.Policy, JS: js.Files, Logger: logger, Origins: o.origins,
 		Streams: stream.Options{Limits: ring.Limits{Bytes: o.streamBytes}, Grace: o.grace, Second: o.second, MaxStart: o.maxStart},
 	})
