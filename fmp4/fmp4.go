@@ -142,7 +142,7 @@ func (m *Muxer) AppendFragment(dst []byte, f media.Frame) ([]byte, error) {
 		return dst, fmt.Errorf("fmp4: frame of track %d: got no such track, want one of the muxer's", f.Track)
 	}
 	if int64(len(f.Data)) > maxSample {
-		return dst, fmt.Errorf("fmp4: frame of track %d: got %d bytes, want at most %d", f.Track, len(f.Data), maxSample)
+		return dst, fmt.Errorf("fmp4: frame of track %d: got %d bytes, want at most %d", f.Track, len(f.Data), int64(maxSample))
 	}
 	m.sequence++
 	s := t.next(f)

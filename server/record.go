@@ -148,18 +148,9 @@ func (p *filePlayer) Fill(dst [][]byte, most int) [][]byte {
 	p.told = p.told || tell
 	p.mu.Unlock()
 	if tell {
-		complete(p.stream, p.file.Length())
+		p.stream.Complete(p.file.Length())
 	}
 	return dst
-}
-
-// complete tells a player that its recording was given to the end.
-func complete(st *rtmp.Stream, length time.Duration) {
-	if c, ok := any(st).(interface{ Complete(time.Duration) }); ok {
-		c.Complete(length)
-		return
-	}
-	st.SendStatus("status", "NetStream.Play.Stop", "Stopped playing "+st.Path()+".")
 }
 
 // Pause implements rtmp.Control. The player goes on with what it has got already, so that nothing is sent twice.
