@@ -5,10 +5,14 @@ go 1.26.0
 require (
 	github.com/bluenviron/mediacommon/v2 v2.9.3
 	github.com/klauspost/compress v1.20.3
+	github.com/segmentio/asm v1.2.1
 	github.com/spf13/cobra v1.10.2
+	golang.org/x/net v0.62.0
 )
 
 require (
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/spf13/pflag v1.0.9 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
 )

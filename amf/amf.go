@@ -1,5 +1,5 @@
-// Package amf encodes and decodes AMF0, the values of RTMP commands and FLV script data (Action Message Format 0,
-// December 2007). It does not know any command; package rtmp does.
+// Package amf encodes and decodes AMF0 and AMF3, the values of RTMP commands and FLV script data (Action Message Format 0,
+// December 2007; Action Message Format 3, January 2013). It does not know any command; package rtmp does.
 //
 //	b := amf.Append(nil, "onStatus", 0, nil, amf.Object{{"level", "status"}, {"code", "NetStream.Play.Start"}})
 //	values, err := amf.Decode(b)
@@ -19,11 +19,11 @@ import (
 const (
 	MaxDepth    = 64      // values inside values
 	MaxValues   = 1 << 16 // values in one call, those that references repeat counted again
-	MaxRepeated = 1 << 20 // bytes of the values that references repeat, written out
+	MaxRepeated = 1 << 20 // bytes of the values, strings and names that references repeat, written out
 )
 
 // Value is one AMF value. Decode gives nil (null), Undefined, bool, float64, string (long strings too), Object, ECMAArray,
-// StrictArray, TypedObject, Date and XML. Append takes these and what its comment adds.
+// StrictArray, TypedObject, Date and XML, and of AMF3 also E4X, ByteArray, MixedArray, Vector, Dictionary and External. Append takes these and what its comment adds.
 type Value = any
 
 // Member is one named value of an object.
@@ -61,7 +61,7 @@ func (d Date) Time() time.Time {
 	return time.UnixMicro(int64(float64(d) * 1000)).UTC()
 }
 
-// Members gives the members of an Object, ECMAArray or TypedObject, nil for any other value.
+// Members gives the members of an Object, ECMAArray, MixedArray or TypedObject, those of the value of an External, and nil for any other value.
 func Members(v Value) Object {
 	switch v := v.(type) {
 	case Object:
@@ -70,6 +70,10 @@ func Members(v Value) Object {
 		return Object(v)
 	case TypedObject:
 		return v.Members
+	case MixedArray:
+		return v.Members
+	case External:
+		return Members(v.Value)
 	}
 	return nil
 }

@@ -8,10 +8,17 @@ import (
 
 // Decode decodes all values in b. The values hold no part of b. An error is a *SyntaxError, and comes with the values before it.
 // An associative array may lack its end marker at the end of b, as some writers of onMetaData leave it out.
+//
+// A value may be one of AMF3, behind the marker that switches to it (AMF0 section 3.1): references of AMF3 hold for all such values in b.
 func Decode(b []byte) ([]Value, error) {
 	d := decoder{b: b}
+	return d.all()
+}
+
+// all decodes AMF0 values up to the end.
+func (d *decoder) all() ([]Value, error) {
 	var values []Value
-	for d.pos < len(b) {
+	for d.pos < len(d.b) {
 		v, err := d.value(0)
 		if err != nil {
 			return values, err
@@ -28,6 +35,9 @@ func DecodeFirst(b []byte) (v Value, n int, err error) {
 	return v, d.pos, err
 }
 
+// trusted is how many values an array may make room for before they come: arrays in arrays could say many each.
+const trusted = 64
+
 // decoder walks one byte slice.
 type decoder struct {
 	b      []byte
@@ -36,6 +46,7 @@ type decoder struct {
 	again  int        // bytes that references have repeated
 	deep   int        // greatest depth reached since the innermost open object began
 	refs   []compound // objects and arrays in order of their start, for references
+	amf3   tables
 }
 
 // compound is an object or array that a reference may repeat.
@@ -109,11 +120,11 @@ func (d *decoder) value(depth int) (Value, error) {
 		return d.compound(mark[0], depth)
 	case markReference:
 		return d.reference(depth)
+	case markAMF3:
+		d.values-- // it is the same value
+		return d.value3(depth)
 	}
 	d.pos--
-	if mark[0] == markAMF3 {
-		return nil, d.fail("the marker of an AMF3 value, 0x11", "an AMF0 value")
-	}
 	return nil, d.fail(fmt.Sprintf("0x%02x", mark[0]), "the marker of a value")
 }
 
@@ -224,7 +235,7 @@ func (d *decoder) items(depth int) (StrictArray, error) {
 	if left := len(d.b) - d.pos; n > left { // each takes a byte or more
 		return nil, d.fail(fmt.Sprintf("%d bytes and the end", left), fmt.Sprintf("an array of %d values", n))
 	}
-	items := make(StrictArray, 0, min(n, MaxValues-d.values))
+	items := make(StrictArray, 0, min(n, trusted))
 	for range n {
 		v, err := d.value(depth + 1)
 		if err != nil {
@@ -241,20 +252,28 @@ func (d *decoder) reference(depth int) (Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := int(binary.BigEndian.Uint16(b))
-	if i >= len(d.refs) || !d.refs[i].done {
-		d.pos -= 2
+	d.pos -= 2
+	v, err := d.repeated(d.refs, int(binary.BigEndian.Uint16(b)), depth)
+	if err == nil {
+		d.pos += 2
+	}
+	return v, err
+}
+
+// repeated gives the object of that number in a table again, at a depth.
+func (d *decoder) repeated(refs []compound, i, depth int) (Value, error) {
+	if i >= len(refs) || !refs[i].done {
 		return nil, d.fail(fmt.Sprintf("a reference to object %d", i), "one that is complete before it")
 	}
-	if err := d.count(d.refs[i].values - 1); err != nil {
+	if err := d.count(refs[i].values - 1); err != nil {
 		return nil, err
 	}
-	if d.again += d.refs[i].bytes; d.again > MaxRepeated {
-		return nil, d.fail(fmt.Sprintf("references that repeat more than %d bytes", MaxRepeated), "at most that many")
+	if err := d.repeat(refs[i].bytes); err != nil {
+		return nil, err
 	}
-	if depth += d.refs[i].height; depth > MaxDepth {
+	if depth += refs[i].height; depth > MaxDepth {
 		return nil, d.tooDeep()
 	}
 	d.deep = max(d.deep, depth)
-	return d.refs[i].value, nil
+	return refs[i].value, nil
 }

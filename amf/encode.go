@@ -11,7 +11,8 @@ import (
 
 // Append appends the AMF0 form of the values to dst. Beside the types of Value it takes int, int64, uint32 and float32 as
 // numbers, time.Time as a date, map[string]any as an object with sorted names and []any as a strict array. Strings of more than
-// 65535 bytes become long strings; longer names are cut there. It panics on any other type: that is a mistake in the program, not in its input.
+// 65535 bytes become long strings; longer names are cut there. The types that only AMF3 has are written as such, behind the marker that switches to it, which
+// a peer understands whose objectEncoding is 3. It panics on any other type: that is a mistake in the program, not in its input.
 func Append(dst []byte, values ...Value) []byte {
 	for _, v := range values {
 		dst = appendValue(dst, v)
@@ -47,6 +48,8 @@ func appendValue(dst []byte, v Value) []byte {
 		return appendItems(dst, v)
 	case map[string]any:
 		return appendMap(dst, v)
+	case E4X, ByteArray, MixedArray, Vector, Dictionary, External:
+		return appendValue3(append(dst, markAMF3), v)
 	}
 	return appendFloat(append(dst, markNumber), number(v))
 }

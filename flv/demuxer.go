@@ -1,22 +1,16 @@
 package flv
 
 import (
-	"bytes"
-	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"hawser/media"
 )
 
-// The identities that a Demuxer gives its tracks.
-const (
-	VideoTrack = 1
-	AudioTrack = 2
-)
-
 // Video bodies (section E.4.3).
 const (
+	frameUnknown    = 0 // reserved; gortmplib, and so MediaMTX, writes it in all Enhanced RTMP bodies
 	frameKey        = 1
 	frameInter      = 2
 	frameDisposable = 3
@@ -24,7 +18,8 @@ const (
 	frameInfo       = 5 // a command for the player; no picture
 	videoExtended   = 0x80
 	videoAVC        = 7
-	videoHeader     = 5 // bytes of an AVC body before the picture
+	videoHEVC       = 12 // not in the specification: what many encoders of China send in place of Enhanced RTMP's hvc1
+	videoHeader     = 5  // bytes of an AVC or HEVC body before the picture
 )
 
 // Audio bodies (section E.4.2).
@@ -43,50 +38,87 @@ const (
 	packetEnd    = 2
 )
 
-// maxBodyHeader is the greatest number of bytes in a body before the frame.
-const maxBodyHeader = videoHeader
-
 // beforeZero is how far below 2^32 a first timestamp is taken for a negative one, in milliseconds: encoders that begin
 // with the priming samples of their audio write such. Clocks that merely run for long stay as they are.
 const beforeZero = 10_000
 
 // Demuxer turns one publisher's audio and video bodies into frames. It remembers the tracks and unwraps the 32-bit
-// timestamps of both into one line. The zero value is ready. One goroutine at a time may use it.
+// timestamps of all into one line. The zero value is ready. One goroutine at a time may use it.
 type Demuxer struct {
-	video, audio media.Track // Codec is CodecNone until parameters came
-	nalu         int         // bytes of each NAL unit's length
-	last         int64       // the newest timestamp unwrapped, in milliseconds
-	begun        bool
+	slots []*slot // in order of their tracks' IDs
+	last  int64   // the newest timestamp unwrapped, in milliseconds
+	begun bool
+	body  extended // the Enhanced RTMP body in hand
 }
 
-// Tracks gives the tracks whose parameters have come, video (VideoTrack) before audio (AudioTrack).
+// slot is what is known of one track.
+type slot struct {
+	track media.Track // Codec is CodecNone until parameters came
+	nalu  int         // bytes of each NAL unit's length
+	// pending has parameters that came alone, of a codec whose keyframes say the picture's size; CodecNone if there are none.
+	pending media.Track
+	head    uint32 // of AC-3 and E-AC-3: what the track was made of
+	layout  int    // channels that a multichannel configuration named
+}
+
+// slot gives the slot of a track.
+func (d *Demuxer) slot(id int) *slot {
+	i := 0
+	for ; i < len(d.slots) && d.slots[i].track.ID <= id; i++ {
+		if d.slots[i].track.ID == id {
+			return d.slots[i]
+		}
+	}
+	s := &slot{track: media.Track{ID: id}}
+	d.slots = slices.Insert(d.slots, i, s)
+	return s
+}
+
+// Tracks gives the tracks whose parameters have come, in order of their IDs.
 func (d *Demuxer) Tracks() []media.Track {
 	var tracks []media.Track
-	for _, t := range []media.Track{d.video, d.audio} {
-		if t.Codec != media.CodecNone {
-			tracks = append(tracks, t)
+	for _, s := range d.slots {
+		if s.track.Codec != media.CodecNone {
+			tracks = append(tracks, s.track)
 		}
 	}
 	return tracks
 }
 
 // Feed takes the body of one tag or RTMP message, of the given type, and its timestamp in milliseconds. It gives the frame, whose
-// Data is a part of body (a copy where empty NAL units had to be left out), and a track that is not nil where its parameters are new or have changed; that track comes with a
-// frame of Config for codecs that have parameters, with the frame itself for others. ok is false where there is no frame: in
-// an empty body, script data, a command frame, the end of a sequence, parameters that are the same as before, and a frame
-// that came before its parameters.
+// Data is a part of body (a copy where empty NAL units had to be left out), and a track that is not nil where its parameters are new or have changed. That track comes
+// with a frame of Config, or with the frame itself where the parameters were read from it, or alone where only its Color is news. ok is false where there is no frame: in
+// an empty body, script data (which is not looked into: ParseMetadata is for that), a command frame, the end of a sequence, parameters that are the same as before, and a
+// frame that came before its parameters.
+//
+// A body of several tracks (Enhanced RTMP, ManyTracks) gives the first of them; while More is true, Next gives the others:
+//
+//	for f, t, ok, err := d.Feed(typ, at, body); ; f, t, ok, err = d.Next() {
+//		// use them; an error of one track leaves the others good
+//		if !d.More() {
+//			break
+//		}
+//	}
 //
 // Errors: a *SyntaxError for a body that breaks the format, a *media.ConfigError for broken codec parameters, ErrUnsupported
-// for codecs that are not carried. The demuxer stays usable.
+// for codecs and features that are not carried. The demuxer stays usable.
 func (d *Demuxer) Feed(typ byte, timestamp uint32, body []byte) (f media.Frame, t *media.Track, ok bool, err error) {
+	d.body = extended{}
 	if len(body) == 0 || typ != TypeVideo && typ != TypeAudio {
 		return f, nil, false, nil
 	}
 	dts := d.unwrap(timestamp)
-	if typ == TypeVideo {
-		f, t, ok, err = d.feedVideo(body)
-	} else {
-		f, t, ok, err = d.feedAudio(body)
+	switch {
+	case typ == TypeVideo && body[0]&videoExtended != 0, typ == TypeAudio && body[0]>>4 == audioExtended:
+		if err := d.body.open(typ, dts, body); err != nil || d.body.done() {
+			d.body = extended{}
+			return f, nil, false, err
+		}
+		return d.Next()
+	case typ == TypeVideo:
+		f, t, ok, err = d.slot(VideoTrack).feedVideo(body)
+	default:
+		f, t, ok, err = d.slot(AudioTrack).feedAudio(body)
 	}
 	if err != nil {
 		return media.Frame{}, nil, false, err
@@ -109,107 +141,53 @@ func (d *Demuxer) unwrap(timestamp uint32) time.Duration {
 	return time.Duration(d.last) * time.Millisecond
 }
 
-// feedVideo reads a video body; the frame's PTS is the composition offset.
-func (d *Demuxer) feedVideo(b []byte) (f media.Frame, t *media.Track, ok bool, err error) {
-	if b[0]&videoExtended != 0 {
-		return f, nil, false, fmt.Errorf("flv: video: enhanced body 0x%02x: %w", b[0], ErrUnsupported)
+// feedVideo reads a legacy video body; the frame's PTS is the composition offset.
+func (s *slot) feedVideo(b []byte) (f media.Frame, t *media.Track, ok bool, err error) {
+	kind, id := b[0]>>4, b[0]&15
+	codec := media.H264
+	if id == videoHEVC {
+		codec = media.HEVC
 	}
-	kind, codec := b[0]>>4, b[0]&15
 	switch {
 	case kind == frameInfo:
 		return f, nil, false, nil
 	case kind < frameKey || kind > frameInfo:
 		return f, nil, false, bodyError("video", 0, fmt.Sprintf("frame type %d", kind), "1 to 5")
-	case codec != videoAVC:
-		return f, nil, false, fmt.Errorf("flv: video: codec %d (%s): %w", codec, name(videoNames, codec), ErrUnsupported)
+	case id != videoAVC && id != videoHEVC:
+		return f, nil, false, fmt.Errorf("flv: video: codec %d (%s): %w", id, name(videoNames, id), ErrUnsupported)
 	case len(b) < videoHeader:
 		return f, nil, false, bodyError("video", len(b), "the end", "a header of 5 bytes")
 	}
 	data := b[videoHeader:]
 	switch b[1] {
 	case packetConfig:
-		return d.videoConfig(data)
+		return s.config(codec, data)
 	case packetEnd:
 		return f, nil, false, nil
 	case packetFrame:
-		if d.nalu == 0 || len(data) == 0 {
-			return f, nil, false, nil
-		}
-		offset := int32(uint24(b[2:])<<8) >> 8 // signed
-		data, err = d.checkNALUs(data)
-		f = media.Frame{Track: VideoTrack, Kind: media.Video, Key: kind == frameKey || kind == frameGenerated,
-			PTS: time.Duration(offset) * time.Millisecond, Data: data}
-		return f, nil, len(data) > 0, err
+		return s.picture(codec, kind == frameKey || kind == frameGenerated, composition(b[2:]), data, videoHeader)
 	}
 	return f, nil, false, bodyError("video", 1, fmt.Sprintf("AVC packet type %d", b[1]), "0 to 2")
 }
 
-func (d *Demuxer) videoConfig(b []byte) (f media.Frame, t *media.Track, ok bool, err error) {
-	if d.video.Codec == media.H264 && bytes.Equal(b, d.video.Config) {
-		return f, nil, false, nil
-	}
-	track, err := media.ParseAVCC(b)
-	if err != nil {
-		return f, nil, false, fmt.Errorf("flv: video: sequence header: %w", err)
-	}
-	track.ID = VideoTrack
-	d.video, d.nalu = track, track.NALUSize()
-	return media.Frame{Track: VideoTrack, Kind: media.Video, Key: true, Config: true, Data: track.Config}, &track, true, nil
+// composition reads a composition offset: 24 bits with a sign, in milliseconds.
+func composition(b []byte) time.Duration {
+	return time.Duration(int32(uint24(b)<<8)>>8) * time.Millisecond
 }
 
-// checkNALUs walks a picture's NAL units, for what would break every player behind us: one that is longer than what is
-// there is an error, and empty ones are left out.
-func (d *Demuxer) checkNALUs(b []byte) ([]byte, error) {
-	var kept []byte // all before at, once an empty one was left out
-	for at := 0; at < len(b); {
-		left := len(b) - at - d.nalu
-		if left < 0 {
-			return nil, bodyError("video", videoHeader+at, fmt.Sprintf("%d bytes and the end", len(b)-at), fmt.Sprintf("a length of %d bytes", d.nalu))
-		}
-		size := d.naluSize(b[at:])
-		if size > int64(left) {
-			return nil, bodyError("video", videoHeader+at, fmt.Sprintf("a NAL unit of %d bytes", size), fmt.Sprintf("at most the %d left", left))
-		}
-		end := at + d.nalu + int(size)
-		switch {
-		case size == 0 && kept == nil:
-			kept = append(make([]byte, 0, len(b)), b[:at]...)
-		case size > 0 && kept != nil:
-			kept = append(kept, b[at:end]...)
-		}
-		at = end
-	}
-	if kept != nil {
-		return kept, nil
-	}
-	return b, nil
-}
-
-// naluSize reads a NAL unit's length; b has as many bytes as it takes.
-func (d *Demuxer) naluSize(b []byte) int64 {
-	switch d.nalu {
-	case 4:
-		return int64(binary.BigEndian.Uint32(b))
-	case 2:
-		return int64(binary.BigEndian.Uint16(b))
-	}
-	return int64(b[0])
-}
-
-func (d *Demuxer) feedAudio(b []byte) (f media.Frame, t *media.Track, ok bool, err error) {
+// feedAudio reads a legacy audio body.
+func (s *slot) feedAudio(b []byte) (f media.Frame, t *media.Track, ok bool, err error) {
 	switch format := b[0] >> 4; format {
 	case audioAAC:
-		return d.feedAAC(b)
+		return s.feedAAC(b)
 	case audioMP3, audioMP3At8k:
-		return d.feedMP3(b)
-	case audioExtended:
-		return f, nil, false, fmt.Errorf("flv: audio: enhanced body 0x%02x: %w", b[0], ErrUnsupported)
+		return s.mp3(b[1:], b[0])
 	default:
 		return f, nil, false, fmt.Errorf("flv: audio: format %d (%s): %w", format, name(audioNames, format), ErrUnsupported)
 	}
 }
 
-func (d *Demuxer) feedAAC(b []byte) (f media.Frame, t *media.Track, ok bool, err error) {
+func (s *slot) feedAAC(b []byte) (f media.Frame, t *media.Track, ok bool, err error) {
 	if len(b) < audioHeader {
 		return f, nil, false, bodyError("audio", len(b), "the end", "an AAC packet type")
 	}
@@ -220,42 +198,9 @@ func (d *Demuxer) feedAAC(b []byte) (f media.Frame, t *media.Track, ok bool, err
 	case len(data) == 0:
 		return f, nil, false, nil
 	case b[1] == packetConfig:
-		return d.audioConfig(data)
-	case d.audio.Codec != media.AAC:
-		return f, nil, false, nil
+		return s.config(media.AAC, data)
 	}
-	return media.Frame{Track: AudioTrack, Kind: media.Audio, Key: true, Data: data}, nil, true, nil
-}
-
-func (d *Demuxer) audioConfig(b []byte) (f media.Frame, t *media.Track, ok bool, err error) {
-	if d.audio.Codec == media.AAC && bytes.Equal(b, d.audio.Config) {
-		return f, nil, false, nil
-	}
-	track, err := media.ParseASC(b)
-	if err != nil {
-		return f, nil, false, fmt.Errorf("flv: audio: sequence header: %w", err)
-	}
-	track.ID = AudioTrack
-	d.audio = track
-	return media.Frame{Track: AudioTrack, Kind: media.Audio, Key: true, Config: true, Data: track.Config}, &track, true, nil
-}
-
-// feedMP3 takes the track's parameters from the frame itself, or from the body's flags where it has no header.
-func (d *Demuxer) feedMP3(b []byte) (f media.Frame, t *media.Track, ok bool, err error) {
-	if len(b) == 1 {
-		return f, nil, false, nil
-	}
-	track, err := media.ParseMP3(b[1:])
-	if err != nil {
-		track = media.Track{Kind: media.Audio, Codec: media.MP3, SampleRate: 44100 >> (3 - b[0]>>2&3), Channels: int(b[0]&1) + 1}
-	}
-	track.ID = AudioTrack
-	if old := d.audio; old.Codec != media.MP3 || old.SampleRate != track.SampleRate || old.Channels != track.Channels {
-		d.audio = track
-		t = &media.Track{}
-		*t = track
-	}
-	return media.Frame{Track: AudioTrack, Kind: media.Audio, Key: true, Data: b[1:]}, t, true, nil
+	return s.sound(media.AAC, data)
 }
 
 func bodyError(what string, offset int, got, want string) error {

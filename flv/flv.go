@@ -1,6 +1,6 @@
 // Package flv reads and writes FLV tags, and turns their bodies, which are RTMP's audio and video messages too, into
-// frames and back (Adobe Flash Video File Format Specification 10.1, annex E). It carries H264, AAC and MP3. It does not
-// seek, and it does not know RTMP's chunks.
+// frames and back (Adobe Flash Video File Format Specification 10.1, annex E; Enhanced RTMP v2-2026-01-31). It carries H264, AAC and MP3, and by Enhanced RTMP HEVC, AV1,
+// VP9, VP8, Opus, FLAC, AC-3 and E-AC-3, and several tracks of a kind. It does not seek, and it does not know RTMP's chunks.
 //
 //	r, d := flv.NewReader(file), flv.Demuxer{}
 //	for {
@@ -11,7 +11,7 @@
 //			return err
 //		}
 //		frame, track, ok, err := d.Feed(tag.Type, tag.Timestamp, tag.Data)
-//		// track: new codec parameters; frame: when ok
+//		// track: new codec parameters; frame: when ok; where a body may have several tracks see Feed
 //	}
 package flv
 
@@ -29,6 +29,8 @@ const (
 	TypeAudio  = 8
 	TypeVideo  = 9
 	TypeScript = 18 // AMF0 values, such as onMetaData
+	// TypeScriptAMF3 is a byte 0 and AMF0 values that may switch to AMF3 (Enhanced RTMP v2, "Enabling AMF3 in FLV").
+	TypeScriptAMF3 = 15
 )
 
 // MaxData is the greatest length of a tag's data in bytes: it is written in 24 bits.

@@ -251,12 +251,10 @@ func TestBrokenBodies(t *testing.T) {
 		{TypeVideo, "17 00 000000 02", "flv: video: sequence header: media: h264 parameters at offset 1: got the end, want 7 bytes or more", false},
 		{TypeVideo, "14 00", "flv: video: codec 4 (VP6): unsupported", true},
 		{TypeVideo, "1f 00", "flv: video: codec 15 (unknown): unsupported", true},
-		{TypeVideo, "91 68766331", "flv: video: enhanced body 0x91: unsupported", true},
 		{TypeAudio, "af", "flv: audio at offset 1: got the end, want an AAC packet type", false},
 		{TypeAudio, "af 02 00", "flv: audio at offset 1: got AAC packet type 2, want 0 or 1", false},
 		{TypeAudio, "af 00 01", "flv: audio: sequence header: media: aac parameters at offset 0: got audio object type 0, want 1 or more", false},
 		{TypeAudio, "b6 00", "flv: audio: format 11 (Speex): unsupported", true},
-		{TypeAudio, "91 4f707573", "flv: audio: enhanced body 0x91: unsupported", true},
 	} {
 		f, track, ok, err := d.Feed(c.typ, 0, unhex(t, c.body))
 		if err == nil || !strings.HasPrefix(err.Error(), c.want) || errors.Is(err, ErrUnsupported) != c.unsupported || ok || track != nil || f.Data != nil {
@@ -337,7 +335,7 @@ func TestReaderLargeTagAndLongHeader(t *testing.T) {
 }
 
 func TestMetadata(t *testing.T) {
-	body := Metadata([]media.Track{videoTrack(t), audioTrack(t), {Codec: media.Opus}})
+	body := Metadata([]media.Track{videoTrack(t), audioTrack(t), {}})
 	info, ok, err := ParseMetadata(body)
 	if err != nil || !ok || !info.Video || !info.Audio || info.Width != 160 || info.Height != 90 || info.Values.Number("audiosamplerate") != 44100 {
 		t.Errorf("got %+v, %v, %v", info, ok, err)
@@ -352,6 +350,10 @@ func TestMetadata(t *testing.T) {
 	set := amf.Append(nil, "@setDataFrame", "onMetaData", amf.Object{{Name: "width", Value: -1}, {Name: "framerate", Value: 25}, {Name: "encoder", Value: "e"}})
 	if info, ok, err = ParseMetadata(set); err != nil || !ok || info.Video || info.Width != 0 || info.FrameRate != 25 || info.Encoder != "e" {
 		t.Errorf("@setDataFrame: got %+v, %v, %v", info, ok, err)
+	}
+	mixed := amf.MixedArray{Members: amf.Object{{Name: "width", Value: 320.0}}, Items: amf.StrictArray{nil}}
+	if info, ok, err = ParseMetadata(amf.Append([]byte{0}, "onMetaData", mixed)); err != nil || !ok || info.Width != 320 {
+		t.Errorf("of AMF3: got %+v, %v, %v", info, ok, err)
 	}
 	if _, ok, err = ParseMetadata(amf.Append(nil, "onCuePoint")); ok || err != nil {
 		t.Errorf("onCuePoint: got %v, %v", ok, err)
@@ -372,7 +374,9 @@ func TestNotCarried(t *testing.T) {
 		track media.Track
 		frame media.Frame
 	}{
-		{media.Track{Codec: media.VP9, Kind: media.Video}, media.Frame{Kind: media.Video, Data: []byte{1}}},
+		{media.Track{Kind: media.Video}, media.Frame{Kind: media.Video, Data: []byte{1}}},
+		{media.Track{ID: 2*MaxTracks + 1, Codec: media.VP9, Kind: media.Video}, media.Frame{Kind: media.Video, Data: []byte{1}}},
+		{media.Track{Codec: media.VP8, Kind: media.Video}, media.Frame{Kind: media.Video, Config: true}},
 		{mp3Track(), media.Frame{Kind: media.Audio, Config: true}},
 	} {
 		if typ, body := AppendFrame(nil, c.track, c.frame); typ != 0 || len(body) != 0 {

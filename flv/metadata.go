@@ -1,7 +1,9 @@
 package flv
 
 import (
+	"encoding/binary"
 	"fmt"
+	"strconv"
 
 	"hawser/amf"
 	"hawser/media"
@@ -17,38 +19,62 @@ type Info struct {
 	Values        amf.Object // all that was said
 }
 
-// Metadata gives the body of the script message that describes the tracks to players: onMetaData and its values (section E.5).
+// Metadata gives the body of the script message that describes the tracks to players: onMetaData and its values (section E.5). Codecs that FLV itself has not are named by
+// their FourCC as a number, and tracks of another TrackNumber than 0 stand in audioTrackIdInfoMap and videoTrackIdInfoMap (Enhanced RTMP v2, "Enhancing onMetaData").
 func Metadata(tracks []media.Track) []byte {
-	info := amf.ECMAArray{}
-	add := func(name string, v amf.Value) { info = append(info, amf.Member{Name: name, Value: v}) }
+	var info amf.ECMAArray
+	var video, audio amf.Object // the maps
 	for _, t := range tracks {
+		values := trackInfo(t)
+		number := amf.Member{Name: strconv.Itoa(TrackNumber(t)), Value: values}
 		switch {
-		case t.Codec == media.H264:
-			add("videocodecid", videoAVC)
-		case t.Codec == media.AAC:
-			add("audiocodecid", audioAAC)
-		case t.Codec == media.MP3:
-			add("audiocodecid", audioMP3)
+		case len(values) == 0:
+		case TrackNumber(t) == 0:
+			info = append(info, values...)
+		case t.Kind == media.Video:
+			video = append(video, number)
 		default:
-			continue
+			audio = append(audio, number)
 		}
-		if t.Kind == media.Video {
-			add("width", t.Width)
-			add("height", t.Height)
-			continue
-		}
-		add("audiosamplerate", t.SampleRate)
-		add("audiochannels", t.Channels)
-		add("audiosamplesize", 16)
-		add("stereo", t.Channels == 2)
+	}
+	if len(video) > 0 {
+		info = append(info, amf.Member{Name: "videoTrackIdInfoMap", Value: video})
+	}
+	if len(audio) > 0 {
+		info = append(info, amf.Member{Name: "audioTrackIdInfoMap", Value: audio})
 	}
 	return amf.Append(nil, "onMetaData", info)
 }
 
-// ParseMetadata reads the body of a script message: onMetaData, with or without the @setDataFrame of RTMP publishers before
+// trackInfo describes one track; nothing where it is not carried.
+func trackInfo(t media.Track) amf.Object {
+	if !carried(t) {
+		return nil
+	}
+	id := int(binary.BigEndian.Uint32([]byte(fourCCs[t.Codec])))
+	switch {
+	case TrackNumber(t) > 0:
+	case t.Codec == media.H264:
+		id = videoAVC
+	case t.Codec == media.AAC:
+		id = audioAAC
+	case t.Codec == media.MP3:
+		id = audioMP3
+	}
+	if t.Kind == media.Video {
+		return amf.Object{{Name: "videocodecid", Value: id}, {Name: "width", Value: t.Width}, {Name: "height", Value: t.Height}}
+	}
+	if TrackNumber(t) > 0 {
+		return amf.Object{{Name: "audiocodecid", Value: id}, {Name: "samplerate", Value: t.SampleRate}, {Name: "channels", Value: t.Channels}}
+	}
+	return amf.Object{{Name: "audiocodecid", Value: id}, {Name: "audiosamplerate", Value: t.SampleRate}, {Name: "audiochannels", Value: t.Channels},
+		{Name: "audiosamplesize", Value: 16}, {Name: "stereo", Value: t.Channels == 2}}
+}
+
+// ParseMetadata reads the body of a script message of either type: onMetaData, with or without the @setDataFrame of RTMP publishers before
 // it. ok is false for any other script message. An error is an *amf.SyntaxError.
 func ParseMetadata(body []byte) (info Info, ok bool, err error) {
-	values, err := amf.Decode(body)
+	values, err := amf.DecodeMessage(body)
 	if len(values) > 0 && values[0] == "@setDataFrame" {
 		values = values[1:]
 	}

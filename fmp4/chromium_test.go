@@ -2,6 +2,7 @@ package fmp4_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -9,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"slices"
 	"testing"
 	"time"
 
@@ -141,6 +143,31 @@ func TestChromium(t *testing.T) {
 			p := play(t, fmp4.MIME(tracks), append([][]byte{init}, fragments...))
 			if p.Error != "" || len(p.Ranges) != 1 || !p.Ended || p.Frames < pictures-uncounted || p.Audio == 0 {
 				t.Errorf("got %+v, want one range played to its end with %d pictures", p, pictures)
+			}
+		})
+	}
+}
+
+// TestChromiumCodecs plays what browsers decode beside H264 and AAC, as it comes out of Enhanced RTMP bodies.
+func TestChromiumCodecs(t *testing.T) {
+	args := map[media.Codec]string{}
+	for _, c := range encoded {
+		args[c.codec] = c.args
+	}
+	for _, c := range [][2]media.Codec{{media.AV1, media.Opus}, {media.VP9, media.Opus}, {media.VP9, media.FLAC}} {
+		t.Run(c[0].String()+" and "+c[1].String(), func(t *testing.T) {
+			var tracks []media.Track
+			var frames []media.Frame
+			for _, codec := range c {
+				track, list := dump(t, codec, encode(t, args[codec]))
+				one, list := throughFLV(t, track, list)
+				tracks, frames = append(tracks, one...), append(frames, list...)
+			}
+			slices.SortStableFunc(frames, func(a, b media.Frame) int { return cmp.Compare(a.DTS, b.DTS) })
+			init, fragments := mux(t, tracks, frames)
+			p := play(t, fmp4.MIME(tracks), append([][]byte{init}, fragments...))
+			if p.Error != "" || len(p.Ranges) != 1 || !p.Ended || p.Frames < 25-uncounted || p.Audio == 0 {
+				t.Errorf("%s: got %+v, want one range played to its end with 25 pictures and sound", fmp4.MIME(tracks), p)
 			}
 		})
 	}

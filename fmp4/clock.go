@@ -18,7 +18,8 @@ type sample struct {
 type track struct {
 	id        uint32
 	timescale int64
-	samples   int64 // in each frame, where that is constant and known; else 0
+	codec     media.Track
+	samples   int64 // in the last frame; 0 for pictures, and where it is not known
 	begun     bool
 	time      int64 // the last frame's own decoding time
 	at        int64 // its decoding time as the fragment said it
@@ -26,9 +27,9 @@ type track struct {
 }
 
 func newTrack(t media.Track) track {
-	c := track{id: uint32(t.ID), timescale: videoTimescale}
+	c := track{id: uint32(t.ID), timescale: videoTimescale, codec: t}
 	if t.Kind == media.Audio {
-		c.timescale, c.samples = int64(t.SampleRate), int64(t.FrameSamples)
+		c.timescale = int64(t.SampleRate)
 	}
 	c.duration = max(scale(firstDuration, c.timescale), 1)
 	return c
@@ -39,8 +40,9 @@ func (c *track) next(f media.Frame) sample {
 	dts := scale(f.DTS, c.timescale)
 	ahead := scale(f.PTS, c.timescale) - dts
 	now := c.frameTime(dts)
-	at, duration := c.decodeAt(now), c.frameDuration(now)
-	c.begun, c.time, c.at, c.duration = true, now, at, duration
+	samples := int64(c.codec.Samples(f.Data))
+	at, duration := c.decodeAt(now), c.frameDuration(now, samples)
+	c.begun, c.time, c.at, c.duration, c.samples = true, now, at, duration, samples
 	return sample{at: at, duration: uint32(duration), offset: clamp32(ahead + now - at), key: f.Key}
 }
 
@@ -58,10 +60,10 @@ func (c *track) frameTime(dts int64) int64 {
 
 // frameDuration guesses how long a frame lasts: its samples, or the time since the frame before. A guess
 // at most doubles, so that one pause does not make a player believe in a picture that is yet to come.
-func (c *track) frameDuration(now int64) int64 {
+func (c *track) frameDuration(now, samples int64) int64 {
 	switch {
-	case c.samples > 0:
-		return c.samples
+	case samples > 0:
+		return samples
 	case !c.begun || now-c.time < scale(minDuration, c.timescale):
 		return c.duration
 	}

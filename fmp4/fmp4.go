@@ -1,6 +1,6 @@
 // Package fmp4 packages frames as fragmented MP4 (ISO 14496-12, CMAF: ISO 23000-19) for players such as a browser's Media
 // Source Extensions: one init segment for all tracks, and one fragment (moof and mdat) for each frame, so that nothing waits for a
-// second frame. It carries H264 and AAC. It reads no MP4, and it makes no files that can be sought.
+// second frame. It carries H264, HEVC, AV1, VP9, AAC, MP3, Opus, FLAC, AC-3 and E-AC-3. It reads no MP4, and it makes no files that can be sought.
 //
 //	m, err := fmp4.NewMuxer(tracks)
 //	if err != nil {
@@ -26,19 +26,44 @@ import (
 	"hawser/media"
 )
 
-// Supports says whether a Muxer can carry the track: H264 and AAC with their parameters, AAC only of the object types that
-// browsers decode (low complexity, and high efficiency 1, 2 and extended).
+// Supports says whether a Muxer can carry the track: all codecs but VP8 with their parameters, AAC only of the object types that
+// browsers decode (low complexity, and high efficiency 1, 2 and extended). Whether a browser decodes a codec is for its isTypeSupported to say.
 func Supports(t media.Track) bool {
+	if t.ID < 1 || t.Kind != t.Codec.Kind() || t.Kind == media.Audio && t.SampleRate < 1 {
+		return false
+	}
 	switch t.Codec {
-	case media.H264:
-		return t.ID > 0 && t.NALUSize() > 0
+	case media.H264, media.HEVC:
+		return t.NALUSize() > 0
+	case media.AV1, media.VP9: // the size is not always in their parameters, and players fail without
+		return t.MIME() != "" && t.Width > 0 && t.Height > 0
 	case media.AAC:
 		switch t.MIME() {
 		case "mp4a.40.2", "mp4a.40.5", "mp4a.40.29", "mp4a.40.42":
-			return t.ID > 0 && t.SampleRate > 0
+			return true
 		}
+	case media.MP3:
+		return true
+	case media.Opus, media.FLAC, media.AC3, media.EAC3:
+		return validSound(t)
 	}
 	return false
+}
+
+// validSound says whether the parameters of a sound track are as package media makes them.
+func validSound(t media.Track) bool {
+	switch c := t.Config; t.Codec {
+	case media.Opus:
+		_, err := media.ParseOpusHead(c)
+		return err == nil
+	case media.FLAC:
+		_, err := media.ParseFLAC(c)
+		return err == nil
+	case media.AC3:
+		return len(c) == 3
+	default:
+		return len(c) == 5
+	}
 }
 
 // MIME gives the type of the tracks together, with their codecs as RFC 6381 spells them, such as
@@ -117,7 +142,7 @@ func (m *Muxer) AppendFragment(dst []byte, f media.Frame) ([]byte, error) {
 		return dst, fmt.Errorf("fmp4: frame of track %d: got no such track, want one of the muxer's", f.Track)
 	}
 	if int64(len(f.Data)) > maxSample {
-		return dst, fmt.Errorf("fmp4: frame of track %d: got %d bytes, want at most %d", f.Track, len(f.Data), maxSample)
+		return dst, fmt.Errorf("fmp4: frame of track %d: got %d bytes, want at most %d", f.Track, len(f.Data), int64(maxSample))
 	}
 	m.sequence++
 	s := t.next(f)

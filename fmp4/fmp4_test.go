@@ -319,7 +319,7 @@ func TestMIMEAndSupports(t *testing.T) {
 	tracks, _ := sample(t)
 	main := tracks[1]
 	main.Config = []byte{0x0a, 0x10}
-	mp3 := media.Track{ID: 2, Kind: media.Audio, Codec: media.MP3, SampleRate: 44100}
+	vp8 := media.Track{ID: 2, Kind: media.Video, Codec: media.VP8}
 	for _, c := range []struct {
 		tracks []media.Track
 		want   string
@@ -327,7 +327,7 @@ func TestMIMEAndSupports(t *testing.T) {
 		{tracks, `video/mp4; codecs="avc1.4d400b,mp4a.40.2"`},
 		{tracks[:1], `video/mp4; codecs="avc1.4d400b"`},
 		{tracks[1:], `audio/mp4; codecs="mp4a.40.2"`},
-		{[]media.Track{tracks[0], mp3}, `video/mp4; codecs="avc1.4d400b"`},
+		{[]media.Track{tracks[0], vp8}, `video/mp4; codecs="avc1.4d400b"`},
 		{[]media.Track{main}, ""},
 		{nil, ""},
 	} {
@@ -344,7 +344,7 @@ func TestErrors(t *testing.T) {
 		want   string
 	}{
 		{nil, "fmp4: got no tracks, want one or more"},
-		{[]media.Track{{ID: 1, Codec: media.MP3}}, `fmp4: track 1: got mp3 "mp4a.6B", want a track that can be carried`},
+		{[]media.Track{{ID: 1, Codec: media.VP8}}, `fmp4: track 1: got vp8 "vp8", want a track that can be carried`},
 		{[]media.Track{{ID: 1, Codec: media.H264}}, `fmp4: track 1: got h264 "", want a track that can be carried`},
 		{[]media.Track{tracks[0], tracks[0]}, "fmp4: track 1: got two of this ID, want one"},
 	} {

@@ -36,8 +36,8 @@ func (e *ConfigError) Error() string {
 // Unwrap gives the cause.
 func (e *ConfigError) Unwrap() error { return e.Err }
 
-// MIME gives the track's codec as RFC 6381 spells it, such as "avc1.42c01e" or "mp4a.40.2"; "" for a codec whose
-// spelling is not known here or whose parameters are missing.
+// MIME gives the track's codec as RFC 6381 spells it, such as "avc1.42c01e", "hvc1.1.6.L93.B0", "av01.0.04M.08", "vp09.00.10.08" or "mp4a.40.2"; "" for
+// a codec whose parameters are missing.
 func (t Track) MIME() string {
 	switch t.Codec {
 	case H264:
@@ -49,7 +49,22 @@ func (t Track) MIME() string {
 		if typ, err := readObjectType(t.Config, &pos); err == nil {
 			return "mp4a.40." + strconv.Itoa(typ)
 		}
+	case HEVC:
+		if len(t.Config) >= hvccHeader {
+			return hevcMIME(t.Config)
+		}
+	case AV1:
+		if len(t.Config) >= av1cHeader {
+			return av1MIME(t.Config)
+		}
+	case VP9:
+		if len(t.Config) >= vpccSize {
+			return vp9MIME(t.Config)
+		}
 	case MP3:
+		if t.SampleRate > 0 && t.SampleRate < 32000 { // MPEG-2, ISO 13818-3
+			return "mp4a.69"
+		}
 		return "mp4a.6B"
 	case Opus:
 		return "opus"
@@ -111,7 +126,7 @@ func ParseAVCC(b []byte) (Track, error) {
 	w, h, err := spsSize(sps)
 	if err != nil {
 		return Track{}, &ConfigError{Codec: H264, Offset: spsAt, Got: "a sequence parameter set that cannot be read",
-			Want: fmt.Sprintf("one with a picture of 1x1 to %dx%d", MaxSide, MaxSide), Err: err}
+			Want: wantPicture, Err: err}
 	}
 	return Track{Kind: Video, Codec: H264, Config: bytes.Clone(b), Width: w, Height: h}, nil
 }
@@ -144,10 +159,7 @@ func spsSize(b []byte) (w, h int, err error) {
 		return 0, 0, err
 	}
 	w, h = sps.Width(), sps.Height()
-	if w < 1 || h < 1 || w > MaxSide || h > MaxSide {
-		return 0, 0, fmt.Errorf("a picture of %dx%d", w, h)
-	}
-	return w, h, nil
+	return w, h, checkSize(w, h)
 }
 
 // Audio object types (ISO 14496-3 table 1.17) that the parser must tell apart.

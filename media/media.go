@@ -63,15 +63,15 @@ const (
 	CodecNone Codec = iota // not known
 	H264                   // ISO 14496-10; frames are length-prefixed NAL units, Config is an AVCDecoderConfigurationRecord
 	HEVC                   // ISO 23008-2; frames are length-prefixed NAL units, Config is an HEVCDecoderConfigurationRecord
-	AV1                    // frames are temporal units without delimiters, Config is an AV1CodecConfigurationRecord
-	VP8                    // no Config
-	VP9                    // Config is a VPCodecConfigurationRecord
+	AV1                    // frames are temporal units of OBUs with sizes, without a delimiter before them; Config is an AV1CodecConfigurationRecord
+	VP8                    // RFC 6386; no Config
+	VP9                    // frames may be superframes; Config is a VPCodecConfigurationRecord, without its box's version and flags
 	AAC                    // ISO 14496-3; frames are raw access units, Config is an AudioSpecificConfig
-	Opus                   // Config is an OpusSpecificBox or identification header, as in the container
+	Opus                   // RFC 6716; Config is the identification header of RFC 7845, "OpusHead"
 	MP3                    // frames are whole MPEG audio frames, no Config
-	AC3                    // no Config
-	EAC3                   // no Config
-	FLAC                   // Config is the STREAMINFO block
+	AC3                    // Config is the content of an AC3SpecificBox, made from a frame: only MP4 carries it
+	EAC3                   // Config is the content of an EC3SpecificBox, made from a frame: only MP4 carries it
+	FLAC                   // RFC 9639; Config is the content of STREAMINFO, 34 bytes
 )
 
 var codecWords = [...]string{"none", "h264", "hevc", "av1", "vp8", "vp9", "aac", "opus", "mp3", "ac3", "eac3", "flac"}
@@ -122,11 +122,22 @@ type Track struct {
 	// Config is the codec's parameters as containers carry them (see the codecs), immutable; nil for codecs that have none.
 	Config []byte
 
-	Width, Height int // pixels shown, after cropping; 0 = not known
+	Width, Height int   // pixels shown, after cropping; 0 = not known
+	Color         Color // of video, as far as its container says it
 
 	SampleRate   int // Hz at which the decoder's core runs: what timestamps count, half the output rate for HE-AAC; 0 = not known
 	Channels     int // 0 = not known
 	FrameSamples int // samples in each frame at SampleRate, such as 1024; 0 = not constant or not known
+}
+
+// Color is the colour of a picture as a container says it beside the codec's parameters (ISO 23091-4, SMPTE ST 2086); a member that is 0 was not said.
+type Color struct {
+	BitDepth                    uint8
+	Primaries, Transfer, Matrix uint8   // codes of ISO 23091-4
+	MaxFALL, MaxCLL             float64 // greatest light level of a picture on average, and of a pixel, in cd/m²
+	// The display on which the picture was mastered: its corners and white point in CIE 1931, and its luminance in cd/m².
+	RedX, RedY, GreenX, GreenY, BlueX, BlueY, WhiteX, WhiteY float64
+	MaxLuminance, MinLuminance                               float64
 }
 
 // Frame is one coded frame: a picture, an audio access unit, a data message, or new codec parameters.

@@ -12,8 +12,8 @@ import (
 const (
 	// maxBuffers is how many buffers one write takes (Linux: UIO_MAXIOV).
 	maxBuffers = 1024
-	// keepEntries is how large the list of taken buffers may stay while nothing is pending.
-	keepEntries = 16
+	// keepEntries is how many buffers a list of them may have room for that is kept for others.
+	keepEntries = 64
 	// pieceBytes is what a blocking write takes at once: one full TLS record (RFC 8446 section 5.1).
 	pieceBytes = 16 << 10
 )
@@ -23,39 +23,54 @@ var past = time.Unix(1, 0)
 
 var pieces = sync.Pool{New: func() any { b := make([]byte, 0, pieceBytes); return &b }}
 
-// turn is one visit to a busy writer: it writes what is pending with one call that does not wait, and either leaves the writer idle, queues it again, or
-// hands it to a goroutine that waits until the peer takes more. The caller of Queue or Write may hold locks of its own, so a visit from there (here)
-// calls neither the source nor OnError.
-func (w *Writer) turn(s *scratch, here bool) {
-	if w.lost != nil {
-		w.broken(w.lost)
+// turn is a worker's visit to a writer that was listed.
+func (w *Writer) turn(s *scratch) {
+	w.mu.Lock()
+	w.listed = false
+	held := w.held
+	w.held = true
+	w.mu.Unlock()
+	if !held { // else who holds it sees to what is pending
+		w.flush(s, true)
+	}
+}
+
+// flush writes what is pending with one call that does not wait, and then lets go of the writer, or hands it to a goroutine that waits until the peer takes more. The source is asked only if
+// fill says so: the caller of Queue or Write may hold locks of its own, so there neither the source nor OnError is called.
+func (w *Writer) flush(s *scratch, fill bool) {
+	if !w.gather(s, fill) {
 		return
 	}
-	defer s.release()
-	if !w.gather(s, !here) {
-		return
-	}
-	done := true
+	n, freed := 0, 0
 	if len(s.bufs) > 0 {
-		s.err = nil
-		err := w.raw.Write(s.once)
-		if err == nil && s.err != syscall.EAGAIN {
-			err = s.err
-		}
-		if err != nil {
-			w.lost = w.opError(err)
-			w.opts.Pool.push(w)
+		if err := w.attempt(s); err != nil {
+			s.release()
+			w.broken(err, !fill)
 			return
 		}
 		blocked := s.n < s.tried
-		if done = w.wrote(s); !done && blocked {
+		n, freed = s.n, w.wrote(s)
+		s.release()
+		if blocked {
+			w.account(n, freed)
 			go w.flushWaiting()
 			return
 		}
 	}
-	if !done || !w.idle() {
-		w.opts.Pool.push(w)
+	w.letGo(n, freed)
+}
+
+// attempt writes as much of s.bufs as the system takes at once.
+func (w *Writer) attempt(s *scratch) error {
+	s.n, s.tried, s.err = 0, 0, nil
+	err := w.raw.Control(s.once) // and not Write, which asks the poller too; it never waits here, and only one goroutine writes
+	if err == nil && s.err != syscall.EAGAIN {
+		err = s.err
 	}
+	if err != nil {
+		return w.opError(err)
+	}
+	return nil
 }
 
 // gather collects in s.bufs what is to be written next: what is left of the last time, or else the queue and, if asked, what the source has. It
@@ -68,15 +83,17 @@ func (w *Writer) gather(s *scratch, fill bool) bool {
 		return false
 	}
 	var source Source
-	if len(w.rest) == 0 {
-		w.rest, w.queue = w.queue, w.rest
-		if fill && w.dirty && len(w.rest) <= maxBuffers && w.source != nil {
+	if w.rest == nil {
+		w.rest, w.queue = w.queue, nil
+		if fill && w.dirty && (w.rest == nil || len(w.rest.list) <= maxBuffers) && w.source != nil {
 			source, w.dirty = w.source, false
 		}
 	}
 	w.mu.Unlock()
-	for _, e := range w.rest[:min(len(w.rest), maxBuffers)] {
-		s.bufs = append(s.bufs, e.b)
+	if w.rest != nil {
+		for _, e := range w.rest.list[:min(len(w.rest.list), maxBuffers)] {
+			s.bufs = append(s.bufs, e.b)
+		}
 	}
 	if source == nil {
 		return true
@@ -95,41 +112,63 @@ func (w *Writer) gather(s *scratch, fill bool) bool {
 	return true
 }
 
-// idle leaves the writer idle unless there is more to do.
-func (w *Writer) idle() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.err == nil && (w.dirty && w.source != nil || len(w.queue) > 0) {
-		return false
-	}
-	w.busy = false
-	return true
+// pendingLocked says whether there is more to do, be it only to answer those whose buffers will not go out.
+func (w *Writer) pendingLocked() bool {
+	return w.rest != nil || w.err == nil && (w.queue != nil || w.dirty && w.source != nil)
 }
 
-// wrote accounts for the s.n bytes just written: it answers those whose buffers are out and keeps the rest. It returns true if all that was taken is written.
-func (w *Writer) wrote(s *scratch) bool {
-	own, n, out, freed := w.rest, s.n, 0, 0
-	for ; out < len(s.bufs) && n >= len(s.bufs[out]); out++ {
-		n -= len(s.bufs[out])
-		if out < len(own) {
-			freed += own[out].size
-		}
-	}
+// letGo ends the holding of the writer after n bytes were written, and leaves what is pending to the pool.
+func (w *Writer) letGo(n, freed int) {
 	w.mu.Lock()
-	w.bytes += uint64(s.n)
-	w.writes++
-	w.queued -= freed
+	w.accountLocked(n, freed)
+	w.held = false
+	start := w.pendingLocked() && w.listLocked()
 	w.mu.Unlock()
+	if start {
+		w.start()
+	}
+}
+
+func (w *Writer) account(n, freed int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.accountLocked(n, freed)
+}
+
+// accountLocked counts a write of n bytes that has freed so much of the queue.
+func (w *Writer) accountLocked(n, freed int) {
+	if n > 0 {
+		w.bytes += uint64(n)
+		w.writes++
+	}
+	if w.err == nil {
+		w.queued -= freed
+	}
+}
+
+// wrote looks at the s.n bytes just written: it answers those whose buffers are out and keeps the rest. It returns how much of the queue is free again.
+func (w *Writer) wrote(s *scratch) (freed int) {
+	n, out := s.n, 0
+	for out < len(s.bufs) && n >= len(s.bufs[out]) {
+		n -= len(s.bufs[out])
+		out++
+	}
+	if w.rest == nil && out == len(s.bufs) {
+		return 0
+	}
+	rest := w.rest
+	if rest == nil {
+		rest = entriesPool.Get().(*entries)
+	}
+	own := rest.list
 	for _, e := range own[:min(out, len(own))] {
+		freed += e.size
 		e.finish(nil)
 	}
 	if out >= len(own) && out == len(s.bufs) {
-		clear(own)
-		if cap(own) > keepEntries {
-			own = nil
-		}
-		w.rest = own[:0]
-		return true
+		w.rest = nil
+		rest.free()
+		return freed
 	}
 	for i := len(own); i < len(s.bufs); i++ {
 		own = append(own, entry{b: s.bufs[i]})
@@ -139,8 +178,9 @@ func (w *Writer) wrote(s *scratch) bool {
 	for i := range own {
 		own[i].move()
 	}
-	w.rest = own
-	return false
+	rest.list = own
+	w.rest = rest
+	return freed
 }
 
 // flushWaiting writes what a peer did not take at once. It waits as long as the peer takes something within the timeout, and then leaves the writer to the pool again.
@@ -160,14 +200,13 @@ func (w *Writer) flushWaiting() {
 		w.waited()
 		if err != nil {
 			s.release()
-			w.broken(w.opError(err))
+			w.broken(w.opError(err), false)
 			return
 		}
-		done = w.wrote(s)
+		w.account(s.n, w.wrote(s))
+		done = w.rest == nil
 	}
-	if !w.idle() {
-		w.opts.Pool.push(w)
-	}
+	w.letGo(0, 0)
 }
 
 // flushBlocking is the flush of a connection that cannot be written without waiting. It joins small buffers, for each write is a TLS record and a system call.
@@ -187,14 +226,18 @@ func (w *Writer) flushBlocking() {
 			w.waited()
 			if err != nil {
 				s.release()
-				w.broken(err)
+				w.broken(err, false)
 				return
 			}
 		}
 		s.n = len(b)
-		done := w.wrote(s)
+		w.account(s.n, w.wrote(s))
 		s.release()
-		if done && w.idle() {
+		w.mu.Lock()
+		w.held = w.pendingLocked()
+		more := w.held
+		w.mu.Unlock()
+		if !more {
 			return
 		}
 	}
@@ -211,11 +254,14 @@ func (w *Writer) join(b []byte, bufs [][]byte) []byte {
 		}
 		whole++
 	}
-	for i := range w.rest {
+	if w.rest == nil {
+		return b
+	}
+	for i := range w.rest.list {
 		if i < whole {
-			w.rest[i].let()
+			w.rest.list[i].let()
 		} else {
-			w.rest[i].move()
+			w.rest.list[i].move()
 		}
 	}
 	return b
@@ -230,8 +276,8 @@ func (w *Writer) await() bool {
 		return false
 	}
 	w.waiting = true
-	if w.opts.Timeout > 0 {
-		w.conn.SetWriteDeadline(time.Now().Add(w.opts.Timeout))
+	if w.timeout > 0 {
+		w.conn.SetWriteDeadline(time.Now().Add(w.timeout))
 	}
 	return true
 }
@@ -241,7 +287,7 @@ func (w *Writer) waited() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.waiting = false
-	if w.opts.Timeout > 0 || w.err != nil {
+	if w.timeout > 0 || w.err != nil {
 		w.conn.SetWriteDeadline(time.Time{})
 	}
 }

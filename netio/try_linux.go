@@ -8,62 +8,90 @@ import (
 // canTry says that sockets can be written and read without waiting.
 const canTry = true
 
+const (
+	// joinBytes is how much is joined to one buffer at most, and joinFrame the average size of buffers that are: to copy them costs less than to tell the system of each.
+	joinBytes = 32 << 10
+	joinFrame = 2 << 10
+)
+
 // scratch is what one flush needs; it is borrowed, never held by a connection.
 type scratch struct {
-	bufs  [][]byte
-	iov   []syscall.Iovec
-	once  func(fd uintptr) bool // one attempt, then done
-	wait  func(fd uintptr) bool // attempts until at least one byte is written
-	n     int                   // written by the last attempt
-	tried int                   // bytes in the last attempt
-	err   error
+	bufs   [][]byte
+	iov    []syscall.Iovec
+	joined []byte
+	once   func(fd uintptr)      // one attempt
+	wait   func(fd uintptr) bool // attempts until at least one byte is written
+	n      int                   // written by the last attempt
+	tried  int                   // bytes in the last attempt
+	err    error
 }
 
 func newScratch() *scratch {
 	s := &scratch{}
-	s.once = func(fd uintptr) bool { s.writev(fd); return true }
-	s.wait = func(fd uintptr) bool { s.writev(fd); return s.err != syscall.EAGAIN }
+	s.once = s.send
+	s.wait = func(fd uintptr) bool { s.send(fd); return s.err != syscall.EAGAIN }
 	return s
 }
 
-// writev makes one attempt to write s.bufs. The socket never blocks, so the scheduler need not be told of the call.
-func (s *scratch) writev(fd uintptr) {
-	s.iov, s.tried = s.iov[:0], 0
+// send makes one attempt to write s.bufs. The socket never blocks, so the scheduler need not be told of the call.
+func (s *scratch) send(fd uintptr) {
+	s.n, s.tried, s.err = 0, 0, nil
+	count, one := 0, []byte(nil)
 	for _, b := range s.bufs {
 		if len(b) == 0 {
 			continue
 		}
-		if len(s.iov) == maxBuffers {
+		if count == maxBuffers {
 			break
+		}
+		s.tried += len(b)
+		count++
+		one = b
+	}
+	var errno syscall.Errno
+	switch {
+	case count == 0:
+		return
+	case count == 1:
+		s.n, errno = sendOne(fd, one)
+	case s.tried <= joinBytes && s.tried < count*joinFrame:
+		s.n, errno = sendOne(fd, s.join())
+	default:
+		s.n, errno = sendMany(fd, s.vector(count))
+		clear(s.iov)
+	}
+	if errno != 0 {
+		s.n, s.err = 0, errno
+	}
+}
+
+// join copies what is to be written behind each other.
+func (s *scratch) join() []byte {
+	if s.joined == nil {
+		s.joined = make([]byte, 0, joinBytes)
+	}
+	b := s.joined
+	for _, next := range s.bufs {
+		if len(b) == s.tried {
+			break
+		}
+		b = append(b, next...)
+	}
+	return b
+}
+
+// vector lists the first n buffers that hold something.
+func (s *scratch) vector(n int) []syscall.Iovec {
+	s.iov = s.iov[:0]
+	for _, b := range s.bufs {
+		if len(b) == 0 || len(s.iov) == n {
+			continue
 		}
 		v := syscall.Iovec{Base: &b[0]}
 		v.SetLen(len(b))
 		s.iov = append(s.iov, v)
-		s.tried += len(b)
 	}
-	s.n, s.err = 0, nil
-	if len(s.iov) == 0 {
-		return
-	}
-	for {
-		var n uintptr
-		var errno syscall.Errno
-		if len(s.iov) == 1 { // write is cheaper than writev
-			n, _, errno = syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(s.iov[0].Base)), uintptr(s.tried))
-		} else {
-			n, _, errno = syscall.RawSyscall(syscall.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&s.iov[0])), uintptr(len(s.iov)))
-		}
-		if errno == syscall.EINTR {
-			continue
-		}
-		if errno != 0 {
-			s.err = errno
-		} else {
-			s.n = int(n)
-		}
-		break
-	}
-	clear(s.iov)
+	return s.iov
 }
 
 // tryRead reads what has arrived without waiting; it returns EAGAIN when that is nothing.

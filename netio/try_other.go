@@ -9,10 +9,11 @@ const canTry = false
 
 // scratch is what one flush needs; it is borrowed, never held by a connection.
 type scratch struct {
-	bufs       [][]byte
-	once, wait func(fd uintptr) bool
-	n, tried   int
-	err        error
+	bufs     [][]byte
+	once     func(fd uintptr)
+	wait     func(fd uintptr) bool
+	n, tried int
+	err      error
 }
 
 func newScratch() *scratch { return &scratch{} }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -78,7 +79,7 @@ func TestManySenders(t *testing.T) {
 		eventually(t, "the writer is idle", func() bool {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			return !w.busy && w.queued == 0
+			return !w.held && !w.listed && w.queued == 0
 		})
 		if err := w.Close(); err != nil {
 			t.Error(err)
@@ -296,7 +297,7 @@ func TestCallersMayHoldLocks(t *testing.T) {
 			for range rounds {
 				for busy := true; busy; {
 					w.mu.Lock()
-					busy = w.busy
+					busy = w.held || w.listed
 					w.mu.Unlock()
 					runtime.Gosched()
 				}
@@ -323,4 +324,102 @@ func TestCallersMayHoldLocks(t *testing.T) {
 		})
 		<-drained
 	})
+}
+
+// What a loop queues for many connections goes out in a few writes, in order.
+func TestQueueInALoop(t *testing.T) {
+	const conns, each, size = 20, 200, 1000
+	pool := NewPool(1)
+	writers, read := make([]*Writer, conns), make(chan error, conns)
+	for i := range writers {
+		near, far := dial(t, "tcp", "127.0.0.1:0")
+		t.Cleanup(func() { near.Close(); far.Close() })
+		writers[i] = NewWriter(near, WriterOptions{Pool: pool})
+		go func() {
+			_, err := receive(far, each)
+			read <- err
+		}()
+	}
+	for n := range each {
+		for _, w := range writers {
+			if err := w.Queue(message(0, n, size-12)); err != nil {
+				t.Fatalf("message %d: %v", n, err)
+			}
+		}
+	}
+	total := uint64(0)
+	for _, w := range writers {
+		if err := w.Flush(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := <-read; err != nil {
+			t.Error(err)
+		}
+		_, writes := w.Stats()
+		total += writes
+	}
+	if total > conns*each/2 && !raceEnabled {
+		t.Errorf("%d messages went out in %d writes", conns*each, total)
+	}
+}
+
+// stopped is a source that holds up who asks it.
+type stopped chan struct{}
+
+// Fill implements Source.
+func (s stopped) Fill(dst [][]byte, _ int) [][]byte {
+	s <- struct{}{}
+	<-s
+	return dst
+}
+
+// A loop writes by itself what the pool does not come to: only the peer can make a queue full.
+func TestQueueWithABusyPool(t *testing.T) {
+	const limit, each, size = 100_000, 160, 1000
+	pool, busy := NewPool(1), make(stopped)
+	other, _ := pair(t, "tcp")
+	blocker := NewWriter(other, WriterOptions{Pool: pool})
+	blocker.SetSource(busy)
+	blocker.Wake()
+	<-busy
+	near, far := dial(t, "tcp", "127.0.0.1:0")
+	t.Cleanup(func() { near.Close(); far.Close() })
+	near.(*net.TCPConn).SetWriteBuffer(1 << 20) // takes all
+	w := NewWriter(near, WriterOptions{Pool: pool, QueueLimit: limit})
+	defer w.Close()
+	for n := range each {
+		if err := w.Queue(message(0, n, size-12)); err != nil {
+			t.Fatalf("message %d: %v", n, err)
+		}
+	}
+	if err := w.Write(t.Context(), message(1, 0, 10)); err != nil {
+		t.Error(err)
+	}
+	if senders, err := receive(far, each+1); err != nil || senders[each] != 1 {
+		t.Errorf("received %v, %v", senders, err)
+	}
+	busy <- struct{}{}
+}
+
+// A call by itself is written when it returns, and so is QueueNow always.
+func TestQueueWritesAtOnce(t *testing.T) {
+	near, far := pair(t, "tcp")
+	w := NewWriter(near, WriterOptions{Pool: NewPool(1)})
+	defer w.Close()
+	if err := w.Queue([]byte("a")); err != nil || !w.empty() {
+		t.Errorf("Queue: %v, written: %v", err, w.empty())
+	}
+	for range 100 {
+		if done, err := w.QueueNow([]byte("b"), []byte("c")); !done || err != nil {
+			t.Fatalf("QueueNow: %v, %v", done, err)
+		}
+	}
+	w.Queue([]byte("d")) // perhaps left to the pool
+	if _, err := w.QueueNow([]byte("e")); err != nil {
+		t.Error(err)
+	}
+	got := make([]byte, 203)
+	if _, err := io.ReadFull(far, got); err != nil || string(got) != "a"+strings.Repeat("bc", 100)+"de" {
+		t.Errorf("arrived: %q, %v", got, err)
+	}
 }

@@ -92,7 +92,7 @@ func (c *Cursor[T]) Read(dst []Item[T]) (n int, missed uint64, err error) {
 }
 
 // Arm asks for one call of w.Wake as soon as there is something to read, be it an item or the end of the ring. It returns false, and asks for nothing, when there is
-// something now. An armed cursor that is armed again wakes the newer w. For a closed cursor it returns true and wakes nobody, so that a reader that is overtaken by Close rests.
+// something now; what is held back (Ring.Hold) does not count. An armed cursor that is armed again wakes the newer w. For a closed cursor it returns true and wakes nobody, so that a reader that is overtaken by Close rests.
 func (c *Cursor[T]) Arm(w Waker) bool {
 	c.ring.mu.Lock()
 	defer c.ring.mu.Unlock()
@@ -104,7 +104,7 @@ func (c *Cursor[T]) armLocked(w Waker) bool {
 	if c.closed {
 		return true
 	}
-	if c.seq < r.head || r.closed {
+	if c.seq < r.shown || r.closed {
 		return false
 	}
 	if c.slot != notArmed {

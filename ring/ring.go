@@ -76,6 +76,8 @@ type Ring[T any] struct {
 	items   []Item[T] // a circle; its length is a power of two
 	tail    uint64    // oldest held
 	head    uint64    // next to be written
+	shown   uint64    // armed cursors are woken for what is before it: the head, unless appends are held
+	held    bool      // see Hold
 	bytes   int64
 	evicted uint64
 	cursors int
@@ -91,7 +93,7 @@ func New[T any](epoch, first uint64, l Limits) *Ring[T] {
 	if l.Count <= 0 {
 		l.Count = DefaultCount
 	}
-	return &Ring[T]{epoch: epoch, limits: l, tail: first, head: first, items: make([]Item[T], minCapacity)}
+	return &Ring[T]{epoch: epoch, limits: l, tail: first, head: first, shown: first, items: make([]Item[T], minCapacity)}
 }
 
 // Epoch returns the name of this life of the ring.
@@ -130,7 +132,7 @@ func (r *Ring[T]) Append(v T, size int, now time.Time) uint64 {
 		return seq
 	}
 	r.appendLocked(Item[T]{Seq: seq, Time: now, Size: size, Value: v})
-	list := r.takeWaitingLocked()
+	list := r.showLocked()
 	r.mu.Unlock()
 	r.wake(list)
 	return seq
@@ -150,9 +152,35 @@ func (r *Ring[T]) appendAt(item Item[T]) {
 		r.tail, r.head = item.Seq, item.Seq
 	}
 	r.appendLocked(item)
-	list := r.takeWaitingLocked()
+	list := r.showLocked()
 	r.mu.Unlock()
 	r.wake(list)
+}
+
+// Hold says whether items that are appended from now on wake nobody, so that readers are woken once for several. They can be read all the same. After Hold(false) the next item wakes
+// for all of them, or Show does.
+func (r *Ring[T]) Hold(held bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.held = held
+}
+
+// Show ends a Hold and wakes those who wait for what was appended meanwhile.
+func (r *Ring[T]) Show() {
+	r.mu.Lock()
+	r.held = false
+	list := r.showLocked()
+	r.mu.Unlock()
+	r.wake(list)
+}
+
+// showLocked disarms the cursors that have something to read now, unless appends are held, and returns them.
+func (r *Ring[T]) showLocked() []waiting {
+	if r.held || r.shown == r.head {
+		return nil
+	}
+	r.shown = r.head
+	return r.takeWaitingLocked()
 }
 
 func (r *Ring[T]) appendLocked(item Item[T]) {
@@ -205,7 +233,7 @@ func (r *Ring[T]) Close(cause error) {
 		r.mu.Unlock()
 		return
 	}
-	r.closed, r.cause = true, cause
+	r.closed, r.cause, r.shown = true, cause, r.head
 	list := r.takeWaitingLocked()
 	r.mu.Unlock()
 	r.wake(list)
@@ -221,7 +249,7 @@ func (r *Ring[T]) takeWaitingLocked() []waiting {
 	ready := list[:0]
 	for _, w := range list {
 		slot := notArmed
-		if w.at < r.head || r.closed {
+		if w.at < r.shown || r.closed {
 			ready = append(ready, w)
 		} else {
 			slot = len(r.waiting)

@@ -334,3 +334,55 @@ func TestWakersAreLetGo(t *testing.T) {
 		t.Errorf("%d cursors wait for a later item, want 13", len(r.waiting))
 	}
 }
+
+// Items that are held wake nobody until they are let go, and then everybody once who has not read them.
+func TestHold(t *testing.T) {
+	r := New[int](1, 0, Limits{})
+	waiting, reader := r.Cursor(0), r.Cursor(0)
+	first, second := 0, 0
+	wakeFirst, wakeSecond := waker(func() { first++ }), waker(func() { second++ })
+	r.Hold(true)
+	if !waiting.Arm(wakeFirst) {
+		t.Fatal("an empty ring has something")
+	}
+	r.Append(1, 1, time.Time{})
+	r.Append(2, 1, time.Time{})
+	if first != 0 {
+		t.Error("a held item wakes")
+	}
+	items := make([]Item[int], 4)
+	if n, _, _ := reader.Read(items); n != 2 {
+		t.Errorf("%d held items can be read, want 2", n)
+	}
+	if !reader.Arm(wakeSecond) {
+		t.Error("what was read counts as new")
+	}
+	r.Show()
+	if first != 1 || second != 0 {
+		t.Errorf("woken %d and %d times, want 1 and 0", first, second)
+	}
+	r.Append(3, 1, time.Time{})
+	if second != 1 {
+		t.Error("after that an item does not wake")
+	}
+	r.Hold(true)
+	r.Append(4, 1, time.Time{})
+	if reader.Read(items); !reader.Arm(wakeSecond) {
+		t.Error("arming says that there is something")
+	}
+	r.Hold(false)
+	if second != 1 {
+		t.Error("what was held is shown without Show or an item")
+	}
+	r.Append(5, 1, time.Time{})
+	if second != 2 {
+		t.Error("the first item that is not held does not wake")
+	}
+	r.Hold(true)
+	reader.Read(items)
+	reader.Arm(wakeSecond)
+	r.Close(nil)
+	if second != 3 {
+		t.Error("the end of a held ring wakes nobody")
+	}
+}

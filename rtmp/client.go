@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"hawser/amf"
@@ -19,8 +20,10 @@ import (
 
 // Defaults of DialOptions.
 const (
-	DefaultDialTimeout = 10 * time.Second
-	DefaultFlashVer    = "FMLE/3.0 (compatible; hawser)"
+	DefaultDialTimeout  = 10 * time.Second
+	DefaultMaxRedirects = 5
+	DefaultBuffer       = 3 * time.Second
+	DefaultFlashVer     = "FMLE/3.0 (compatible; hawser)"
 
 	portRTMP  = "1935"
 	portRTMPS = "443"
@@ -44,6 +47,15 @@ type DialOptions struct {
 	ChunkSize int
 	// Window is the acknowledgement window announced, in bytes; 0 means DefaultWindow.
 	Window uint32
+	// IdleTimeout ends a connection whose server sends nothing, after a ping request in the middle of it; the end comes after one to one and a
+	// half times as long. 0 means never: a server that answers no ping may be silent for long while one publishes.
+	IdleTimeout time.Duration
+	// MaxRedirects is how often a refused connect is followed to where the server points; 0 means DefaultMaxRedirects, negative never.
+	MaxRedirects int
+	// Capabilities is what the server is told of Enhanced RTMP; nil means DefaultCapabilities.
+	Capabilities *Capabilities
+	// Digest offers the handshake with digests, which some servers ask of players; a server that does not know it answers with the simple one.
+	Digest bool
 	// Limits bounds what the server can make the client hold.
 	Limits Limits
 	// WriteTimeout is how long a write may wait while the server takes nothing; 0 means netio.DefaultTimeout.
@@ -73,6 +85,10 @@ func (o *DialOptions) filled() DialOptions {
 	f.CloseTimeout = orDefault(f.CloseTimeout, DefaultCloseTimeout)
 	f.ChunkSize = orDefault(f.ChunkSize, OwnChunkSize)
 	f.Window = orDefault(f.Window, DefaultWindow)
+	f.MaxRedirects = orDefault(f.MaxRedirects, DefaultMaxRedirects)
+	if f.Capabilities == nil {
+		f.Capabilities = DefaultCapabilities()
+	}
 	f.FlashVer = orDefault(f.FlashVer, DefaultFlashVer)
 	return f
 }
@@ -89,9 +105,11 @@ type Client struct {
 	w      *netio.Writer
 	in     inbound
 	log    *lifecycle.Conn
-	stream uint32        // message stream, set by Publish and Play
-	hands  chan struct{} // closed when the handshake is done
-	ended  chan struct{} // closed when the reader has ended; why is set then
+	caps   Capabilities            // the server's, set by connect
+	told   atomic.Pointer[Refusal] // what the server said against a broadcast
+	stream uint32                  // message stream, set by Publish and Play
+	hands  chan struct{}           // closed when the handshake is done
+	ended  chan struct{}           // closed when the reader has ended; why is set then
 
 	mu      sync.Mutex
 	chunk   int // what the server knows of our chunk size
@@ -104,6 +122,9 @@ type Client struct {
 	room    chan struct{}
 	closing chan struct{} // closed by Close
 	why     lifecycle.Reason
+	idle    *time.Timer
+	quiet   int    // checks in a row that saw no byte
+	seen    uint64 // received at the last check
 
 	writeMu sync.Mutex
 	buf     []byte // guarded by writeMu
@@ -116,17 +137,38 @@ type item struct {
 }
 
 // Dial connects to rtmp://host[:port]/app/name or rtmps://, and returns when the server has accepted connect. A server's refusal
-// is a *Refusal. The URL's last segment is the stream, with the query.
+// is a *Refusal; one that redirects is followed, but not from rtmps to rtmp. The URL's last segment is the stream, with the query.
 func Dial(ctx context.Context, rawURL string, o *DialOptions) (*Client, error) {
-	c, err := newClient(rawURL, o, nil)
-	if err == nil {
-		err = c.dial(ctx)
-	}
+	c, err := dialURL(ctx, rawURL, o, nil)
 	if err != nil {
 		shown, _, _ := strings.Cut(rawURL, "?") // a query may hold a secret
 		return nil, fmt.Errorf("rtmp: dial %q: %w", shown, err)
 	}
 	return c, nil
+}
+
+// dialURL dials, and follows redirects.
+func dialURL(ctx context.Context, rawURL string, o *DialOptions, trace func(Event)) (*Client, error) {
+	for hops := 0; ; hops++ {
+		c, err := newClient(rawURL, o, trace)
+		if err != nil {
+			return nil, lifecycle.ReasonBadRequest.Because(err)
+		}
+		if err = c.dial(ctx); err == nil {
+			return c, nil
+		}
+		var refused *Refusal
+		if !errors.As(err, &refused) || refused.Redirect == "" || c.o.MaxRedirects < 0 {
+			return nil, err
+		}
+		if hops == c.o.MaxRedirects {
+			return nil, fmt.Errorf("after %d redirects (MaxRedirects): %w", hops, err)
+		}
+		if rawURL, err = redirected(c.url, refused.Redirect); err != nil {
+			return nil, err
+		}
+		c.trace(Event{Kind: EventRedirect, Status: &Status{Level: "error", Code: refused.Code, Description: refused.Description, TCURL: refused.Redirect}})
+	}
 }
 
 func newClient(rawURL string, o *DialOptions, trace func(Event)) (*Client, error) {
@@ -160,8 +202,14 @@ func (c *Client) dial(ctx context.Context) error {
 	c.w = netio.NewWriter(c.nc, netio.WriterOptions{Pool: c.o.Pool, Timeout: c.o.WriteTimeout,
 		OnError: c.writeFailed})
 	c.in.init(c, true, c.o.Limits, c.o.Window)
+	c.in.hs.digest = c.o.Digest
 	c.write(c.in.hs.first())
 	go c.read()
+	if c.o.IdleTimeout > 0 {
+		c.mu.Lock()
+		c.idle = time.AfterFunc(c.o.IdleTimeout/2, c.check)
+		c.mu.Unlock()
+	}
 
 	began = time.Now()
 	if _, err := await(ctx, c, c.hands); err != nil {
@@ -224,7 +272,12 @@ func await[T any](ctx context.Context, c *Client, step <-chan T) (v T, err error
 	case v = <-step:
 		return v, nil
 	case <-c.ended:
-		return v, c.closed()
+		select {
+		case v = <-step: // it came just before the end
+			return v, nil
+		default:
+			return v, c.closed()
+		}
 	case <-ctx.Done():
 		return v, ctx.Err()
 	case <-timer.C:
@@ -237,18 +290,45 @@ func (c *Client) connect(ctx context.Context) error {
 	tcURL := url.URL{Scheme: c.url.Scheme, Host: c.url.Host, Path: "/" + c.app}
 	object := append(amf.Object{{Name: "app", Value: c.app}, {Name: "flashVer", Value: c.o.FlashVer}, {Name: "tcUrl", Value: tcURL.String()},
 		{Name: "fpad", Value: false}, {Name: "capabilities", Value: 15.0}, {Name: "audioCodecs", Value: 4071.0},
-		{Name: "videoCodecs", Value: 252.0}, {Name: "videoFunction", Value: 1.0}}, c.o.Object...)
+		{Name: "videoCodecs", Value: 252.0}, {Name: "videoFunction", Value: 1.0}}, c.o.Capabilities.members()...)
+	object = append(object, c.o.Object...)
 	began := time.Now()
 	answer, err := c.callObject(ctx, "connect", object, c.o.Args...)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
+	c.caps = capabilitiesIn(amf.Members(answer.Object), answer.info())
 	c.trace(Event{Kind: EventConnectResult, Status: statusOf(answer.info()), Took: time.Since(began)})
 	c.queue(control(TypeWindowAckSize, c.o.Window), control(TypeSetChunkSize, uint32(c.o.ChunkSize)))
 	c.mu.Lock()
 	c.chunk = c.o.ChunkSize
 	c.mu.Unlock()
 	return nil
+}
+
+// Capabilities returns what the server said of Enhanced RTMP in its answer to connect; its maps are not to be changed.
+func (c *Client) Capabilities() Capabilities { return c.caps }
+
+// check runs by timer when there is an IdleTimeout.
+func (c *Client) check() {
+	received := c.in.received.Load()
+	c.mu.Lock()
+	if c.quiet++; received != c.seen {
+		c.quiet = 0
+	}
+	quiet, over := c.quiet, !c.why.IsZero()
+	c.seen = received
+	if !over {
+		c.idle.Reset(c.o.IdleTimeout / 2)
+	}
+	c.mu.Unlock()
+	switch {
+	case over:
+	case quiet == 1:
+		c.queue(userControl(ControlPingRequest, uint32(time.Now().UnixMilli())))
+	case quiet >= 2:
+		c.end(lifecycle.ReasonTimeout.With("no byte within %v (IdleTimeout)", c.o.IdleTimeout))
+	}
 }
 
 // Call calls a command of the server and waits for its answer, whose values come after the command object. An answer _error is a *Refusal.

@@ -18,10 +18,13 @@ import (
 var ErrStreamEnded = errors.New("rtmp: the stream has ended")
 
 // Publish starts to broadcast the URL's stream and returns when the server accepts it; a refusal is a *Refusal.
-func (c *Client) Publish(ctx context.Context) error {
+func (c *Client) Publish(ctx context.Context) error { return c.PublishAs(ctx, ModeLive) }
+
+// PublishAs is Publish with a wish about recording, which servers may ignore.
+func (c *Client) PublishAs(ctx context.Context, mode Mode) error {
 	c.queue(command(0, "releaseStream", 0, nil, c.name), command(0, "FCPublish", 0, nil, c.name))
-	err := c.begin(ctx, StatePublishing, "NetStream.Publish.Start", func(stream uint32) []Message {
-		return []Message{command(stream, "publish", 0, nil, c.name, "live")}
+	err := c.begin(ctx, StatePublishing, codePublishing, func(stream uint32) []Message {
+		return []Message{command(stream, "publish", 0, nil, c.name, string(mode))}
 	})
 	if err != nil {
 		return fmt.Errorf("rtmp: publish %q: %w", c.path(), err)
@@ -30,15 +33,44 @@ func (c *Client) Publish(ctx context.Context) error {
 }
 
 // Play starts to play the URL's stream, live or else recorded, and returns when the server accepts it; a refusal is a *Refusal.
-func (c *Client) Play(ctx context.Context) error {
-	err := c.begin(ctx, StatePlaying, "NetStream.Play.Start", func(stream uint32) []Message {
-		const buffer = 3000 // milliseconds; servers may send as much in advance
-		return []Message{command(stream, "play", 0, nil, c.name, -2000.0), userControl(ControlSetBufferLength, stream, buffer)}
+func (c *Client) Play(ctx context.Context) error { return c.PlayAs(ctx, PlayRequest{}) }
+
+// PlayAs is Play with a choice of what: live or a recording, from where, and for how long. Buffer is how much servers may send in advance; 0 means
+// DefaultBuffer.
+func (c *Client) PlayAs(ctx context.Context, r PlayRequest) error {
+	err := c.begin(ctx, StatePlaying, codePlaying, func(stream uint32) []Message {
+		args := []amf.Value{nil, c.name, r.What.number(r.Start)}
+		if r.Duration > 0 || r.Reset {
+			length := -1000.0 // to its end
+			if r.Duration > 0 {
+				length = float64(r.Duration.Milliseconds())
+			}
+			args = append(args, length, r.Reset)
+		}
+		return []Message{command(stream, "play", 0, args...),
+			userControl(ControlSetBufferLength, stream, uint32(orDefault(r.Buffer, DefaultBuffer).Milliseconds()))}
 	})
 	if err != nil {
 		return fmt.Errorf("rtmp: play %q: %w", c.path(), err)
 	}
 	return nil
+}
+
+// Pause stops what is played, or lets it go on; at is where the player stands. The answer comes as a status, which Events shows; one that
+// refuses ends Messages.
+func (c *Client) Pause(paused bool, at time.Duration) {
+	c.ask("pause", paused, float64(at.Milliseconds()))
+}
+
+// Seek goes to another place of a recording. The answer comes as with Pause, before the messages from there.
+func (c *Client) Seek(to time.Duration) { c.ask("seek", float64(to.Milliseconds())) }
+
+// ask sends a command about the stream.
+func (c *Client) ask(name string, args ...amf.Value) {
+	c.mu.Lock()
+	stream := c.stream
+	c.mu.Unlock()
+	c.queue(command(stream, name, 0, append([]amf.Value{nil}, args...)...))
 }
 
 func (c *Client) path() string {
@@ -81,8 +113,12 @@ func (c *Client) begin(ctx context.Context, state, code string, ask func(stream 
 }
 
 // WriteMessage sends one message of a broadcast and returns when the system has taken it; StreamID is set here. A data message
-// is announced to the server as one to be kept for late players (@setDataFrame). The payload may be changed afterwards.
+// is announced to the server as one to be kept for late players (@setDataFrame). The payload may be changed afterwards. Once the server
+// has said no, or has asked to reconnect, each call returns that as a *Refusal; the connection may still stand.
 func (c *Client) WriteMessage(ctx context.Context, m Message) error {
+	if told := c.told.Load(); told != nil {
+		return fmt.Errorf("rtmp: write: %w", told)
+	}
 	c.mu.Lock()
 	m.StreamID = c.stream
 	chunk := c.chunk
@@ -119,7 +155,9 @@ func (c *Client) writeError(err error) error {
 }
 
 // Messages yields the audio, video and data messages that the server sends after Play, until the stream or the connection
-// ends or ctx does; the last pair carries the error that says which: ErrStreamEnded, a *Refusal, ErrClosed with a reason.
+// ends or ctx does; the last pair carries the error that says which: ErrStreamEnded, a *Refusal, ErrClosed with a reason. A request to reconnect is
+// a *Refusal too, with the code NetConnection.Connect.ReconnectRequest and perhaps Redirect; Messages may be called again to go on
+// until that suits.
 // Who takes long makes the server wait, or be too slow for it.
 func (c *Client) Messages(ctx context.Context) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
@@ -144,8 +182,8 @@ func (c *Client) Messages(ctx context.Context) iter.Seq2[Message, error] {
 // message takes what the server sends.
 func (c *Client) message(m Message) error {
 	switch m.Type {
-	case TypeAudio, TypeVideo, TypeData:
-		return c.push(item{m: m})
+	case TypeAudio, TypeVideo, TypeData, TypeDataAMF3:
+		return c.push(item{m: amf0(m)})
 	case TypeAggregate:
 		if err := splitAggregate(m, func(m Message) error { return c.push(item{m: m}) }); err != nil {
 			return c.in.broken(err.Error(), "FLV tags")
@@ -173,6 +211,10 @@ func (c *Client) command(cmd *Command) error {
 			answers <- cmd
 		}
 	case "onStatus":
+		var refused *Refusal
+		if errors.As(statusOf(cmd.info()).failure(), &refused) {
+			c.told.Store(refused)
+		}
 		return c.push(item{cmd: cmd})
 	case "onBWDone", "onFCPublish", "onFCUnpublish", "onFCSubscribe":
 	default:

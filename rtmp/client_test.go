@@ -187,7 +187,7 @@ func TestRefusals(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := newRelay(t, func(s *Server) { test.change(s.Handler) })
-			c, err := Dial(t.Context(), r.url("/live/cam1"), nil)
+			c, err := Dial(t.Context(), r.url("/live/cam1"), &DialOptions{MaxRedirects: -1})
 			if test.do != nil {
 				if err != nil {
 					t.Fatal(err)
@@ -452,6 +452,15 @@ func TestRTMPS(t *testing.T) {
 			t.Errorf("got %d bytes, %v", len(m.Payload), err)
 		}
 		break
+	}
+	plain, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	plain.Write(opening())
+	if ev := r.logged(KindProtocolError); !errors.Is(ev.Reason, lifecycle.ReasonProtocol) || !strings.Contains(ev.Detail, "tls: first record does not look like a TLS handshake") {
+		t.Errorf("without TLS: %+v", ev)
 	}
 	cancel()
 	if err := <-done; err != nil {

@@ -27,13 +27,27 @@ func statusInfo(level, code, description string) amf.Object {
 	return amf.Object{{Name: "level", Value: level}, {Name: "code", Value: code}, {Name: "description", Value: description}}
 }
 
-// parseCommand decodes a command message of either AMF; type 17 is AMF0 after a zero byte, as long as no value switches to AMF3.
-func parseCommand(m Message) (*Command, error) {
-	b := m.Payload
-	if m.Type == TypeCommandAMF3 && len(b) > 0 && b[0] == 0 {
-		b = b[1:]
+// amf0 turns a command or data message of types 17 and 15 into one of types 20 and 18: their payload is AMF0 after a byte that names the format,
+// of which there is only 0 (Enhanced RTMP v2, "Important AMF3-encoded Historical Specification Clarification"). Values in it may
+// switch to AMF3, which is package amf's business.
+func amf0(m Message) Message {
+	switch m.Type {
+	case TypeCommandAMF3:
+		m.Type = TypeCommand
+	case TypeDataAMF3:
+		m.Type = TypeData
+	default:
+		return m
 	}
-	values, err := amf.Decode(b)
+	if len(m.Payload) > 0 && m.Payload[0] == 0 {
+		m.Payload = m.Payload[1:]
+	}
+	return m
+}
+
+// parseCommand decodes a command message of either AMF.
+func parseCommand(m Message) (*Command, error) {
+	values, err := amf.Decode(amf0(m).Payload)
 	if err != nil {
 		return nil, err
 	}
@@ -109,14 +123,15 @@ func (c *Conn) media(m Message) error {
 		return nil
 	}
 	if m.Type == TypeDataAMF3 || m.Type == TypeData {
-		if m.Type == TypeDataAMF3 && len(m.Payload) > 0 && m.Payload[0] == 0 {
-			m.Payload = m.Payload[1:]
-		}
-		m.Type = TypeData
+		m = amf0(m)
 		m.Payload, _ = bytes.CutPrefix(m.Payload, setDataFrame)
 	}
-	if keep := c.h.OnPublishData; keep != nil && !keep(s, &m) {
-		return nil
+	if keep := c.h.OnPublishData; keep != nil {
+		altered := m // on the heap, and only here
+		if !keep(s, &altered) {
+			return nil
+		}
+		m = altered
 	}
 	if s.sink == nil {
 		return nil
@@ -156,6 +171,17 @@ func playStart(v float64) (PlayWhat, time.Duration) {
 		return PlayRecorded, milliseconds(v)
 	}
 	return PlayAny, 0
+}
+
+// number is the start argument of play for it.
+func (w PlayWhat) number(start time.Duration) float64 {
+	switch w {
+	case PlayLive:
+		return -1000
+	case PlayRecorded:
+		return float64(start.Milliseconds())
+	}
+	return -2000
 }
 
 // milliseconds turns a client's number into a duration, without overflow.

@@ -1,8 +1,10 @@
 package rtmp
 
 import (
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"hawser/amf"
 	"hawser/lifecycle"
@@ -45,6 +47,8 @@ func (c *Conn) command(cmd *Command) error {
 		return c.publish(cmd)
 	case "play":
 		return c.play(cmd)
+	case "play2":
+		return c.play2(cmd)
 	case "closeStream":
 		c.closeStream(cmd.StreamID)
 	case "deleteStream":
@@ -54,6 +58,7 @@ func (c *Conn) command(cmd *Command) error {
 		c.result(cmd, nil)
 	case "FCUnpublish":
 		c.unpublish(cmd.String(0))
+		c.queue(command(0, "onFCUnpublish", 0, nil, statusInfo("status", "NetStream.Unpublish.Success", cmd.String(0))))
 		c.result(cmd, nil)
 	case "pause", "pauseRaw":
 		c.pause(cmd)
@@ -70,12 +75,15 @@ func (c *Conn) command(cmd *Command) error {
 // otherCommand acts on the commands that only want an answer, and on unknown ones.
 func (c *Conn) otherCommand(cmd *Command) error {
 	switch cmd.Name {
-	case "releaseStream", "_checkbw", "setBufferTime", "getStats":
+	case "releaseStream", "_checkbw", "checkBandwidth", "setBufferTime", "getStats", "set_playlist":
 		c.result(cmd, nil)
 	case "getStreamLength":
-		c.result(cmd, nil, 0.0)
+		c.result(cmd, nil, c.length(cmd.String(0)).Seconds())
 	case "FCSubscribe":
 		c.queue(command(0, "onFCSubscribe", 0, nil, statusInfo("status", "NetStream.Play.Start", cmd.String(0))))
+		c.result(cmd, nil)
+	case "FCUnsubscribe":
+		c.queue(command(0, "onFCUnsubscribe", 0, nil, statusInfo("status", "NetStream.Play.Stop", cmd.String(0))))
 		c.result(cmd, nil)
 	case "onStatus":
 		c.note(KindStatus, cmd.info().String("code"))
@@ -84,8 +92,6 @@ func (c *Conn) otherCommand(cmd *Command) error {
 		}
 	case "_result", "_error":
 		c.answered(cmd)
-	case "play2":
-		c.failed(cmd, "NetStream.Play.Failed", "play2 is not supported")
 	default:
 		c.unknown(cmd)
 	}
@@ -99,12 +105,29 @@ func (c *Conn) unknown(cmd *Command) {
 		return
 	}
 	values, err := c.h.OnCommand(c.ctx, c, cmd)
+	if !errors.Is(err, ErrLater) {
+		c.Answer(cmd, values, err)
+	}
+}
+
+// Answer answers a command for which OnCommand returned ErrLater: with the values after the command object, or with err as OnCommand would. A
+// command that wants no answer gets none.
+func (c *Conn) Answer(cmd *Command, values []amf.Value, err error) {
 	if err != nil {
 		r := asRefusal(err, "NetConnection.Call.Failed", nil)
 		c.failed(cmd, r.Code, r.Description)
 		return
 	}
 	c.result(cmd, append([]amf.Value{nil}, values...)...)
+}
+
+// length returns how long the recording of that name is, as far as the owner can tell.
+func (c *Conn) length(name string) time.Duration {
+	path, err := joinPath(c.app, name)
+	if err != nil || c.h.Length == nil {
+		return 0
+	}
+	return c.h.Length(c, path)
 }
 
 // note logs what a client may send at will; after maxNotes of them it is silent, so that nobody can flood the event log.
@@ -137,6 +160,7 @@ func (c *Conn) connect(cmd *Command) error {
 	if c.object == nil {
 		return c.in.broken("connect without an object", "a command object")
 	}
+	c.capabilities = capabilitiesIn(c.object)
 	app := c.object.String("app")
 	c.tcURL = c.object.String("tcUrl")
 	c.query = joinQuery(c.tcURL, app)
@@ -147,12 +171,14 @@ func (c *Conn) connect(cmd *Command) error {
 			return c.refuseConnect(cmd, err)
 		}
 	}
+	enhanced := c.server.Capabilities.members() // the specification leaves open in which of the two objects
 	info := append(statusInfo("status", "NetConnection.Connect.Success", "Connection succeeded."),
 		amf.Member{Name: "objectEncoding", Value: 0.0})
+	properties := amf.Object{{Name: "fmsVer", Value: "FMS/3,5,7,7009"}, {Name: "capabilities", Value: 31.0}, {Name: "mode", Value: 1.0}}
 	b := appendMessages(nil, DefaultChunkSize, control(TypeWindowAckSize, c.server.Window), setPeerBandwidth(c.server.Window),
 		control(TypeSetChunkSize, uint32(c.server.ChunkSize)))
 	c.write(appendMessages(b, c.server.ChunkSize, command(0, "_result", cmd.Transaction,
-		amf.Object{{Name: "fmsVer", Value: "FMS/3,5,7,7009"}, {Name: "capabilities", Value: 31.0}, {Name: "mode", Value: 1.0}}, info)))
+		append(properties, enhanced...), append(info, enhanced...))))
 	c.connected.Store(true)
 	c.setState(lifecycle.Reason{})
 	c.log.Event(lifecycle.Event{Kind: KindConnect, Path: "/" + c.app, Detail: c.object.String("flashVer")})
@@ -161,11 +187,12 @@ func (c *Conn) connect(cmd *Command) error {
 
 func (c *Conn) refuseConnect(cmd *Command, err error) error {
 	r := asRefusal(err, "NetConnection.Connect.Rejected", nil)
-	info := statusInfo("error", r.Code, r.Description)
+	info, detail := statusInfo("error", r.Code, r.Description), "connect"
 	if r.Redirect != "" {
+		detail += ", sent to " + r.Redirect
 		info = append(info, amf.Member{Name: "ex", Value: amf.Object{{Name: "code", Value: 302.0}, {Name: "redirect", Value: r.Redirect}}})
 	}
-	c.log.Event(lifecycle.Event{Kind: KindRefuse, Path: "/" + c.app, Detail: "connect", Reason: r.reason()})
+	c.log.Event(lifecycle.Event{Kind: KindRefuse, Path: "/" + c.app, Detail: detail, Reason: r.reason()})
 	c.queue(command(0, "_error", cmd.Transaction, nil, info))
 	return c.leave(r)
 }
@@ -195,6 +222,9 @@ func (c *Conn) publish(cmd *Command) error {
 	if s == nil {
 		return c.in.broken(fmt.Sprintf("publish on message stream %d", cmd.StreamID), "a stream made by createStream")
 	}
+	if s.state == streamPublishing {
+		return c.in.broken(fmt.Sprintf("publish on message stream %d, which publishes already", cmd.StreamID), "closeStream first")
+	}
 	s.finish(lifecycle.ReasonDone)
 	mode := Mode(cmd.String(1))
 	if mode != ModeRecord && mode != ModeAppend {
@@ -215,22 +245,51 @@ func (c *Conn) publish(cmd *Command) error {
 
 // play answers play (RTMP 1.0 section 7.2.2.1).
 func (c *Conn) play(cmd *Command) error {
+	what, start := playStart(cmd.Number(1, -2))
+	return c.playName(cmd, cmd.String(0), PlayRequest{What: what, Start: start, Duration: milliseconds(cmd.Number(2, -1)), Reset: cmd.Bool(3, true)})
+}
+
+// play2 answers play2 (RTMP 1.0 section 7.2.2.2), which changes to another stream. There are no playlists: a play that should follow another
+// takes its place at once, and a transition that would wait is refused.
+func (c *Conn) play2(cmd *Command) error {
+	options := cmd.info()
+	switch transition := options.String("transition"); transition {
+	case "", "switch", "swap", "reset":
+	case "stop":
+		c.closeStream(cmd.StreamID)
+		return nil
+	default:
+		c.queue(status(cmd.StreamID, "error", "NetStream.Play.Failed", fmt.Sprintf("transition %q is not supported", transition)))
+		return nil
+	}
+	what, start := PlayAny, time.Duration(0)
+	if v, ok := options.Get("start").(float64); ok {
+		what, start = playStart(v * 1000) // in seconds, here
+	}
+	return c.playName(cmd, options.String("streamName"), PlayRequest{What: what, Start: start, Duration: milliseconds(options.Number("len") * 1000)})
+}
+
+func (c *Conn) playName(cmd *Command, name string, request PlayRequest) error {
 	s := c.stream(cmd.StreamID)
 	if s == nil {
-		return c.in.broken(fmt.Sprintf("play on message stream %d", cmd.StreamID), "a stream made by createStream")
+		return c.in.broken(fmt.Sprintf("%s on message stream %d", cmd.Name, cmd.StreamID), "a stream made by createStream")
 	}
 	s.finish(lifecycle.ReasonDone)
-	what, start := playStart(cmd.Number(1, -2))
-	request := PlayRequest{What: what, Start: start, Duration: milliseconds(cmd.Number(2, -1)), Reset: cmd.Bool(3, true)}
-	err := s.ask(asked{name: cmd.String(0), play: request})
+	err := s.ask(asked{name: name, play: request})
 	if err == nil && c.h.OnPlay != nil {
 		err = c.h.OnPlay(c.ctx, s)
 	}
 	if err != nil {
 		return s.refuse("play", asRefusal(err, "NetStream.Play.Failed", playCodes))
 	}
-	answer := []Message{userControl(ControlStreamBegin, s.id)}
-	if request.Reset {
+	var answer []Message
+	if s.control.Load() != nil {
+		answer = append(answer, userControl(ControlStreamRecorded, s.id))
+	}
+	answer = append(answer, userControl(ControlStreamBegin, s.id))
+	if cmd.Name == "play2" {
+		answer = append(answer, status(s.id, "status", "NetStream.Play.Transition", "Changing to "+s.Path()+"."))
+	} else if request.Reset {
 		answer = append(answer, status(s.id, "status", "NetStream.Play.Reset", "Playing and resetting "+s.Path()+"."))
 	}
 	c.queue(append(answer, status(s.id, "status", "NetStream.Play.Start", "Started playing "+s.Path()+"."))...)
@@ -239,7 +298,7 @@ func (c *Conn) play(cmd *Command) error {
 }
 
 func (s *Stream) refuse(what string, r *Refusal) error {
-	s.source.Store(nil)
+	s.detach()
 	s.sink, s.deferred = nil, false
 	s.conn.log.Event(lifecycle.Event{Kind: KindRefuse, Path: s.Path(), Detail: what, Reason: r.reason()})
 	s.SendStatus("error", r.Code, r.Description)
@@ -280,40 +339,4 @@ func (c *Conn) unpublish(name string) {
 			c.closeStream(s.id)
 		}
 	}
-}
-
-func (c *Conn) pause(cmd *Command) {
-	s := c.stream(cmd.StreamID)
-	if s == nil || s.state != streamPlaying {
-		return
-	}
-	paused := cmd.Bool(0, true)
-	s.paused.Store(paused)
-	if paused {
-		s.SendStatus("status", "NetStream.Pause.Notify", s.Path()+" is paused.")
-		return
-	}
-	s.SendStatus("status", "NetStream.Unpause.Notify", s.Path()+" goes on.")
-	c.w.Wake()
-}
-
-// seek answers seek: what is live stays live.
-func (c *Conn) seek(cmd *Command) {
-	if s := c.stream(cmd.StreamID); s != nil && s.state == streamPlaying {
-		s.SendStatus("status", "NetStream.Seek.Notify", s.Path()+" is live.")
-	}
-}
-
-func (c *Conn) receive(cmd *Command) {
-	s := c.stream(cmd.StreamID)
-	if s == nil {
-		return
-	}
-	unwanted := !cmd.Bool(0, true)
-	if cmd.Name == "receiveAudio" {
-		s.noAudio.Store(unwanted)
-	} else {
-		s.noVideo.Store(unwanted)
-	}
-	s.Wake()
 }

@@ -2,8 +2,10 @@ package rtmp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"hawser/amf"
 	"hawser/lifecycle"
@@ -14,10 +16,20 @@ func TestCommands(t *testing.T) {
 	var results, statuses []string
 	r := newRelay(t, func(s *Server) {
 		s.MaxStreams = 2
+		s.Handler.Length = func(_ *Conn, path string) time.Duration { return time.Duration(len(path)) * time.Second }
 		s.Handler.OnCommand = func(_ context.Context, c *Conn, cmd *Command) ([]amf.Value, error) {
 			switch cmd.Name {
 			case "sum":
 				return []amf.Value{cmd.Number(0, 0) + cmd.Number(1, 0)}, nil
+			case "later", "laterNot":
+				go func() {
+					var err error
+					if cmd.Name == "laterNot" {
+						err = errors.New("too late")
+					}
+					c.Answer(cmd, []amf.Value{cmd.String(0), "later"}, err)
+				}()
+				return nil, ErrLater
 			case "ask":
 				go func() {
 					values, err := c.Call(context.Background(), "name", "your")
@@ -43,12 +55,17 @@ func TestCommands(t *testing.T) {
 		want string
 	}{
 		{"sum", []amf.Value{1.0, 2.0}, "[3] <nil>"},
-		{"getStreamLength", []amf.Value{"cam1"}, "[0] <nil>"},
+		{"getStreamLength", []amf.Value{"cam1"}, "[10] <nil>"},
+		{"getStreamLength", []amf.Value{".."}, "[0] <nil>"},
+		{"FCUnpublish", []amf.Value{"cam1"}, "[] <nil>"},
+		{"FCUnsubscribe", []amf.Value{"cam1"}, "[] <nil>"},
+		{"getStats", nil, "[] <nil>"},
 		{"_checkbw", nil, "[] <nil>"},
 		{"releaseStream", []amf.Value{"cam1"}, "[] <nil>"},
 		{"FCPublish", []amf.Value{"cam1"}, "[] <nil>"},
 		{"FCSubscribe", []amf.Value{"cam1"}, "[] <nil>"},
-		{"play2", nil, "[] rtmp: call \"play2\": rtmp: refused: play2 is not supported (NetStream.Play.Failed)"},
+		{"later", []amf.Value{"x"}, "[x later] <nil>"},
+		{"laterNot", nil, "[] rtmp: call \"laterNot\": rtmp: refused: too late (NetConnection.Call.Failed)"},
 		{"dance", nil, "[] rtmp: call \"dance\": rtmp: refused: no dance here (NetConnection.Call.Failed)"},
 		{"createStream", nil, "[1] <nil>"},
 		{"createStream", nil, "[2] <nil>"},
@@ -68,5 +85,31 @@ func TestCommands(t *testing.T) {
 	r.await("disconnect live done")
 	if len(results) != 1 || len(statuses) != 1 || statuses[0] != "NetStream.Some.Thing" {
 		t.Errorf("results %q, statuses %q", results, statuses)
+	}
+}
+
+// TestCallTimeout calls a client that never answers.
+func TestCallTimeout(t *testing.T) {
+	got := make(chan error, 2)
+	r := newRelay(t, func(s *Server) {
+		s.CallTimeout = 10 * time.Millisecond
+		s.Handler.OnCommand = func(_ context.Context, c *Conn, cmd *Command) ([]amf.Value, error) {
+			go func() {
+				_, err := c.Call(context.Background(), "silence")
+				got <- err
+				ctx, cancel := context.WithCancel(context.Background())
+				cancel()
+				_, err = c.Call(ctx, "silence")
+				got <- err
+			}()
+			return nil, nil
+		}
+	})
+	r.connect().Write(AppendMessage(opening(), 0, command(0, "go", 0, nil)))
+	if err := <-got; !errors.Is(err, lifecycle.ReasonTimeout) || err.Error() != `rtmp: call "silence": timeout: no answer within 10ms (CallTimeout)` {
+		t.Errorf("got %v", err)
+	}
+	if err := <-got; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
 	}
 }

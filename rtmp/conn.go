@@ -2,6 +2,7 @@ package rtmp
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -37,10 +38,11 @@ type Conn struct {
 	notes int // see note
 
 	// Set by connect, before any handler runs.
-	app, tcURL string
-	object     amf.Object
-	args       []amf.Value
-	query      url.Values
+	app, tcURL   string
+	object       amf.Object
+	args         []amf.Value
+	query        url.Values
+	capabilities Capabilities
 
 	connected atomic.Bool
 	playing   atomic.Pointer[[]*Stream]
@@ -88,6 +90,25 @@ func (c *Conn) Query() url.Values { return c.query }
 
 // Object returns the command object of connect: app, flashVer, tcUrl and so on.
 func (c *Conn) Object() amf.Object { return c.object }
+
+// Capabilities returns what the client said of Enhanced RTMP in connect; its maps are not to be changed.
+func (c *Conn) Capabilities() Capabilities { return c.capabilities }
+
+// RequestReconnect asks the client to connect again, at tcURL ("rtmp://host/app", or a part of it) or where it is when that is empty, for
+// instance before the server stops. It goes on being served until it leaves. It returns false, and does nothing, for clients that
+// have not said that they know this (ExtReconnect).
+func (c *Conn) RequestReconnect(tcURL, description string) bool {
+	if !c.connected.Load() || c.capabilities.Extensions&ExtReconnect == 0 {
+		return false
+	}
+	info := statusInfo("status", codeReconnect, description)
+	if tcURL != "" {
+		info = append(info, amf.Member{Name: "tcUrl", Value: tcURL})
+	}
+	c.log.Event(lifecycle.Event{Kind: KindReconnect, Detail: tcURL})
+	c.queue(command(0, "onStatus", 0, nil, info))
+	return true
+}
 
 // Args returns the values after connect's command object.
 func (c *Conn) Args() []amf.Value { return c.args }
@@ -217,6 +238,9 @@ func (c *Conn) verdict(err error) lifecycle.Reason {
 	c.mu.Unlock()
 	var broken *ProtocolError
 	why := lifecycle.ReasonOf(err)
+	if secure, ok := c.nc.(*tls.Conn); ok && why.Code == lifecycle.ReasonInternal.Code && !secure.ConnectionState().HandshakeComplete {
+		why = lifecycle.ReasonProtocol.Because(err)
+	}
 	switch {
 	case errors.As(err, &broken):
 		why = broken.Reason
@@ -343,8 +367,8 @@ func (c *Conn) setState(why lifecycle.Reason) {
 	c.log.Set(state, lights[state], why)
 }
 
-// Call calls a command of the client and waits for its answer, whose values come after the command object. An answer _error is a
-// *Refusal. It must not be called from a handler function, which would keep the answer from being read.
+// Call calls a command of the client and waits up to Server.CallTimeout for its answer, whose values come after the command object. An answer
+// _error is a *Refusal. It must not be called from a handler function, which would keep the answer from being read.
 func (c *Conn) Call(ctx context.Context, name string, args ...amf.Value) ([]amf.Value, error) {
 	answer := make(chan *Command, 1)
 	c.mu.Lock()
@@ -361,11 +385,15 @@ func (c *Conn) Call(ctx context.Context, name string, args ...amf.Value) ([]amf.
 		c.mu.Unlock()
 	}()
 	c.queue(command(0, name, number, append([]amf.Value{nil}, args...)...))
+	timeout := time.NewTimer(c.server.CallTimeout)
+	defer timeout.Stop()
 	select {
 	case cmd := <-answer:
 		return cmd.Args, cmd.failure()
 	case <-c.ctx.Done():
 		return nil, fmt.Errorf("rtmp: call %q: %w", name, ErrClosed)
+	case <-timeout.C:
+		return nil, fmt.Errorf("rtmp: call %q: %w", name, lifecycle.ReasonTimeout.With("no answer within %v (CallTimeout)", c.server.CallTimeout))
 	case <-ctx.Done():
 		return nil, fmt.Errorf("rtmp: call %q: %w", name, ctx.Err())
 	}

@@ -1,16 +1,13 @@
 package rtmp
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"runtime"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -31,76 +28,6 @@ func opening() []byte {
 // publishing is what a client sends up to an accepted publish of /live/cam1.
 func publishing() []byte {
 	return appendMessages(opening(), DefaultChunkSize, command(0, "createStream", 2, nil), command(1, "publish", 0, nil, "cam1", "live"))
-}
-
-// endlessUnfinished begins a message on every chunk stream there is and ends none.
-func endlessUnfinished() []byte {
-	b := opening()
-	for i := range 130000 {
-		id := uint32(i%60) + 3
-		if i < 60 {
-			b = appendBasic(b, 0, id)
-			b = append(b, 0, 0, 0, 0x7f, 0xff, 0xff, TypeVideo, 1, 0, 0, 0)
-		} else {
-			b = appendBasic(b, 3, id)
-		}
-		b = append(b, make([]byte, DefaultChunkSize)...)
-	}
-	return b
-}
-
-// TestHostile sends what breaks the protocol or a limit: the connection ends with its own reason and event, and
-// others go on. TestChunkReaderHostile looks at the memory.
-func TestHostile(t *testing.T) {
-	garbage := make([]byte, 1<<20)
-	rand.Read(garbage)
-	shaken := append(newHandshake(true).first(), make([]byte, handshakePart)...)
-	raw := func(s string) []byte { return append(opening(), unhex(t, s)...) }
-	for _, test := range []struct {
-		name   string
-		send   []byte
-		reason lifecycle.Reason
-		text   string
-	}{
-		{"HTTP", []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), lifecycle.ReasonProtocol, `got "GET / HTTP/1.1\r\n", want version 3, at byte 0`},
-		{"RTMPE", []byte{6}, lifecycle.ReasonProtocol, "got version 6, want version 3, at byte 0"},
-		{"garbage after the handshake", append(slices.Clone(shaken), garbage...), lifecycle.Reason{}, ""},
-		{"garbage after connect", append(opening(), garbage...), lifecycle.Reason{}, ""},
-		{"garbage after publish", append(publishing(), garbage...), lifecycle.Reason{}, ""},
-		{"giant message", raw("06 000000 ffffff 09 01000000 aa"), lifecycle.ReasonTooBig, "16777215 bytes, want at most 8388608 (MaxMessage)"},
-		{"chunk size 2^31-1 and a giant", raw("02 000000 000004 01 00000000 7fffffff 06 000000 ffffff 14 01000000 aa"), lifecycle.ReasonTooBig, "a command message of 16777215 bytes"},
-		{"unfinished messages", endlessUnfinished(), lifecycle.ReasonLimit, "(MaxUnfinished)"},
-		{"two connects", append(opening(), AppendMessage(nil, 0, command(0, "connect", 1, amf.Object{}))...), lifecycle.ReasonProtocol, "a second connect"},
-		{"publish without connect", AppendMessage(slices.Clone(shaken), 0, command(1, "publish", 0, nil, "x")), lifecycle.ReasonProtocol, `got command "publish", want connect first`},
-		{"media without connect", AppendMessage(slices.Clone(shaken), 0, Message{Type: TypeAudio, StreamID: 1}), lifecycle.ReasonProtocol, "got audio message, want connect first"},
-		{"publish without createStream", AppendMessage(opening(), 0, command(9, "publish", 0, nil, "x")), lifecycle.ReasonProtocol, "publish on message stream 9"},
-		{"play without createStream", AppendMessage(opening(), 0, command(9, "play", 0, nil, "x")), lifecycle.ReasonProtocol, "play on message stream 9"},
-		{"connect without object", AppendMessage(slices.Clone(shaken), 0, command(0, "connect", 1, nil)), lifecycle.ReasonProtocol, "connect without an object"},
-		{"broken AMF", AppendMessage(opening(), 0, Message{Type: TypeCommand, Payload: []byte{2, 0xff}}), lifecycle.ReasonProtocol, "a command with"},
-		{"AMF without a name", AppendMessage(opening(), 0, Message{Type: TypeCommand, Payload: amf.Append(nil, 1.0)}), lifecycle.ReasonProtocol, "a name of type float64"},
-		{"empty command", AppendMessage(opening(), 0, Message{Type: TypeCommand}), lifecycle.ReasonProtocol, "a command with no value"},
-		{"short acknowledgement", AppendMessage(opening(), 0, Message{Type: TypeAck, Payload: []byte{1}}), lifecycle.ReasonProtocol, "acknowledgement of 1 bytes"},
-		{"short user control", AppendMessage(opening(), 0, Message{Type: TypeUserControl, Payload: []byte{1}}), lifecycle.ReasonProtocol, "user control of 1 bytes"},
-		{"broken aggregate", AppendMessage(publishing(), 0, Message{Type: TypeAggregate, StreamID: 1, Payload: make([]byte, 12)}), lifecycle.ReasonProtocol, "aggregate"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			r := newRelay(t, nil)
-			nc := r.connect()
-			go io.Copy(io.Discard, nc)
-			nc.Write(test.send) // may fail half-way when the server has enough
-			if test.name == "garbage after publish" || test.name == "garbage after connect" || test.name == "garbage after the handshake" {
-				nc.Close() // in case the garbage was a message's beginning
-			}
-			ev := r.logged(lifecycle.KindClose)
-			if test.text != "" {
-				ev = r.logged(KindProtocolError)
-			}
-			if !test.reason.IsZero() && !errors.Is(ev.Reason, test.reason) || !strings.Contains(ev.Detail, test.text) {
-				t.Errorf("got reason %v, detail %q", ev.Reason, ev.Detail)
-			}
-			publish(t, r.url("/live/other")) // the server goes on
-		})
-	}
 }
 
 func (r *relay) connect() net.Conn {
@@ -301,33 +228,28 @@ func TestAcknowledgements(t *testing.T) {
 	}
 }
 
-func TestServerHandshake(t *testing.T) {
-	c1 := newHandshake(true).first()
-	copy(c1[1:9], []byte{1, 2, 3, 4, 9, 0, 124, 2}) // as ffmpeg and Flash offer the digest form
-	in := append(slices.Clone(c1), make([]byte, handshakePart)...)
-	in = append(in, "chunks"...)
-	for _, step := range []int{1, 7, 1537, len(in)} {
-		h := newHandshake(false)
-		var out, rest []byte
-		for b := range slices.Chunk(in, step) {
-			if h.part == 3 {
-				rest = append(rest, b...)
-				continue
-			}
-			reply, more, done, err := h.feed(b)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if out = append(out, reply...); done {
-				rest = append(rest, more...)
-			}
+// TestClientAcknowledges has a server announce a small window to a player.
+func TestClientAcknowledges(t *testing.T) {
+	const window = 1000
+	r := newRelay(t, func(s *Server) { s.Window = window })
+	v := play(t, r.url("/live/cam1"))
+	for range 100 {
+		r.feed("/live/cam1").add(Message{Type: TypeVideo, Payload: make([]byte, 500)})
+	}
+	n := 0
+	for _, err := range v.Messages(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
 		}
-		if len(out) != handshakeBytes || out[0] != 3 || !bytes.Equal(out[5:9], make([]byte, 4)) || !bytes.Equal(out[1+handshakePart:], c1[1:]) {
-			t.Errorf("by %d: answer of %d bytes is not S0, S1, S2 with C1 echoed", step, len(out))
+		if n++; n == 100 {
+			break
 		}
-		if string(rest) != "chunks" || !h.digest {
-			t.Errorf("by %d: rest %q, digest %v", step, rest, h.digest)
-		}
+	}
+	if _, err := v.Call(t.Context(), "_checkbw"); err != nil { // what the client sent before has arrived
+		t.Fatal(err)
+	}
+	if got := r.server.Conns()[0].Stats(); uint64(got.Acked) < 50_000 || uint64(got.Acked) > got.Sent {
+		t.Errorf("acknowledged %d of %d bytes", got.Acked, got.Sent)
 	}
 }
 

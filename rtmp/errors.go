@@ -11,6 +11,9 @@ import (
 // ErrClosed is returned by what is called on a connection that has ended, together with the lifecycle.Reason. It is a net.ErrClosed.
 var ErrClosed error = closedError{}
 
+// ErrLater is returned by OnCommand when Conn.Answer will answer.
+var ErrLater = errors.New("rtmp: answered later")
+
 type closedError struct{}
 
 func (closedError) Error() string { return "rtmp: connection is closed" }
@@ -43,7 +46,9 @@ type Refusal struct {
 	Code string
 	// Description is for people; clients show it.
 	Description string
-	// Redirect is another URL that a refused connect should try (the ex object of connect's _error).
+	// Redirect is where a refused connect should go instead (ex.redirect with ex.code 302 in connect's _error), and where a
+	// client should go that is asked to reconnect (Conn.RequestReconnect). Like tcUrl it is "rtmp://host[:port]/app", or a part of that
+	// relative to the present one; the stream's name stays.
 	Redirect string
 	// Reason goes to the event log; zero means lifecycle.ReasonRefused.
 	Reason lifecycle.Reason

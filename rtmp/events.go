@@ -29,11 +29,13 @@ const (
 	EventTrack                   // a track began or changed: Track
 	EventFirst                   // the first frame of a kind came: Media, Timestamp, Took since play
 	EventBytes                   // at each interval: Bytes, Messages, Rate
-	EventClosed                  // the end, always last: Reason
+	EventClosed                  // the end, last but with Persist: Reason
+	EventRedirect                // between two EventConnecting: the server sends the client elsewhere: Status
+	EventBackOff                 // after EventClosed, with Persist: the client waits and begins again: Attempt, Delay, Reason
 )
 
 var eventWords = [...]string{"none", "connecting", "connected", "handshake", "connect_result", "status", "control", "metadata",
-	"track", "first", "bytes", "closed"}
+	"track", "first", "bytes", "closed", "redirect", "back_off"}
 
 // String returns the kind in one word.
 func (k EventKind) String() string {
@@ -51,14 +53,28 @@ type Status struct {
 	Level       string `json:"level,omitempty"`
 	Code        string `json:"code,omitempty"`
 	Description string `json:"description,omitempty"`
+	// TCURL is where a request to reconnect points to; empty means the same place.
+	TCURL string `json:"tc_url,omitempty"`
 }
+
+// The statuses that a client looks for.
+const (
+	codePublishing = "NetStream.Publish.Start"
+	codePlaying    = "NetStream.Play.Start"
+)
+
+// codeReconnect asks a client to reconnect (Enhanced RTMP v2, "Message Flow When Handling NetConnection.Connect.ReconnectRequest").
+const codeReconnect = "NetConnection.Connect.ReconnectRequest"
 
 func statusOf(info amf.Object) *Status {
-	return &Status{Level: info.String("level"), Code: info.String("code"), Description: info.String("description")}
+	return &Status{Level: info.String("level"), Code: info.String("code"), Description: info.String("description"), TCURL: info.String("tcUrl")}
 }
 
-// failure returns a refusal for level error, else nil.
+// failure returns a refusal for level error and for a request to reconnect, else nil.
 func (s *Status) failure() error {
+	if s.Code == codeReconnect {
+		return &Refusal{Code: s.Code, Description: s.Description, Redirect: s.TCURL, Reason: lifecycle.ReasonShutdown.With("the server asks to reconnect: %s", s.Description)}
+	}
 	if s.Level != "error" {
 		return nil
 	}
@@ -99,6 +115,9 @@ type Event struct {
 	Bytes    uint64 `json:"bytes,omitempty"`
 	Messages uint64 `json:"messages,omitempty"`
 	Rate     uint64 `json:"rate,omitempty"`
+	// Attempt counts from 1, Delay is the wait before the next.
+	Attempt int           `json:"attempt,omitempty"`
+	Delay   time.Duration `json:"delay,omitempty"`
 	// Reason says why it closed.
 	Reason lifecycle.Reason `json:"reason,omitzero"`
 }
@@ -109,28 +128,43 @@ type EventOptions struct {
 	Dial *DialOptions
 	// Interval is the time between two EventBytes; 0 means one second.
 	Interval time.Duration
+	// Persist connects again, after such a wait, whenever the stream or the connection ends; nil ends then.
+	Persist *BackOff
 }
 
 const defaultEventInterval = time.Second
 
 // Events connects to a stream, plays it and yields everything that happens, in order, until the stream or the connection ends
-// or ctx does; EventClosed comes last and says why. It is what `hawser watch rtmp://...` prints.
+// or ctx does; EventClosed comes last and says why. With Persist it goes on after that. It is what `hawser watch rtmp://...` prints.
 func Events(ctx context.Context, rawURL string, o *EventOptions) iter.Seq[Event] {
+	if o == nil {
+		o = &EventOptions{}
+	}
 	return func(yield func(Event) bool) {
-		w := &watch{yield: yield, interval: defaultEventInterval}
-		var dial *DialOptions
-		if o != nil {
-			dial, w.interval = o.Dial, orDefault(o.Interval, defaultEventInterval)
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		stopped := false
+		p := &persistence{url: rawURL, dial: o.Dial, tell: func(e Event) {
+			if stopped = stopped || !yield(e); stopped {
+				cancel()
+			}
+		}}
+		if o.Persist != nil {
+			p.waits = newWaits(*o.Persist)
 		}
-		err := w.run(ctx, rawURL, dial)
-		w.light = lifecycle.Red
-		w.emit(Event{Kind: EventClosed, Reason: closedReason(err)})
+		p.do = func(ctx context.Context, c *Client) error {
+			w := &watch{emit: p.emit, client: c, interval: orDefault(o.Interval, defaultEventInterval), first: map[media.Kind]bool{}}
+			return w.play(ctx)
+		}
+		p.run(ctx)
 	}
 }
 
 func closedReason(err error) lifecycle.Reason {
 	switch {
-	case err == nil, errors.Is(err, ErrStreamEnded):
+	case err == nil:
+		return lifecycle.ReasonDone
+	case errors.Is(err, ErrStreamEnded):
 		return lifecycle.ReasonGone.Because(ErrStreamEnded)
 	case errors.Is(err, context.Canceled):
 		return lifecycle.ReasonDone
@@ -138,14 +172,12 @@ func closedReason(err error) lifecycle.Reason {
 	return lifecycle.ReasonOf(err).Because(err)
 }
 
-// watch is one run of Events.
+// watch is one connection of Events.
 type watch struct {
-	yield    func(Event) bool
-	stopped  bool
-	light    lifecycle.Health
+	emit     func(Event)
+	client   *Client
 	interval time.Duration
 
-	client   *Client
 	began    time.Time
 	demuxer  flv.Demuxer
 	first    map[media.Kind]bool
@@ -154,43 +186,18 @@ type watch struct {
 	at       time.Time
 }
 
-func (w *watch) emit(e Event) {
-	if w.stopped {
-		return
-	}
-	e.Time, e.Light = time.Now(), w.light
-	w.stopped = !w.yield(e)
-}
-
-// trace takes the events of dialing.
-func (w *watch) trace(e Event) {
-	if e.Kind == EventConnecting {
-		w.light = lifecycle.Amber
-	}
-	w.emit(e)
-}
-
-func (w *watch) run(ctx context.Context, rawURL string, o *DialOptions) error {
-	c, err := newClient(rawURL, o, w.trace)
-	if err != nil {
-		return lifecycle.ReasonBadRequest.Because(err)
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	if err := c.dial(ctx); err != nil {
-		return err
-	}
-	defer c.Close()
-	w.client, w.first = c, map[media.Kind]bool{}
+func (w *watch) play(ctx context.Context) error {
 	w.began, w.at = time.Now(), time.Now()
-	if err := c.Play(ctx); err != nil || w.stopped {
+	if err := w.client.Play(ctx); err != nil {
 		return err
 	}
-	w.light = lifecycle.Green
 	tick := time.NewTicker(w.interval)
 	defer tick.Stop()
-	for !w.stopped {
-		it, err := c.next(ctx, tick.C)
+	for {
+		it, err := w.client.next(ctx, tick.C)
+		if err == nil {
+			err = ctx.Err()
+		}
 		if err != nil {
 			return err
 		}
@@ -198,7 +205,6 @@ func (w *watch) run(ctx context.Context, rawURL string, o *DialOptions) error {
 			return err
 		}
 	}
-	return nil
 }
 
 func (w *watch) item(it item) error {
@@ -227,15 +233,18 @@ func (w *watch) item(it item) error {
 }
 
 func (w *watch) frame(m Message) {
-	f, track, ok, err := w.demuxer.Feed(m.Type, m.Timestamp, m.Payload)
-	if track != nil {
-		w.emit(Event{Kind: EventTrack, Track: track})
+	for f, track, ok, err := w.demuxer.Feed(m.Type, m.Timestamp, m.Payload); ; f, track, ok, err = w.demuxer.Next() {
+		if track != nil {
+			w.emit(Event{Kind: EventTrack, Track: track})
+		}
+		if err == nil && ok && !f.Config && !w.first[f.Kind] {
+			w.first[f.Kind] = true
+			w.emit(Event{Kind: EventFirst, Media: f.Kind, Timestamp: m.Timestamp, Took: time.Since(w.began)})
+		}
+		if !w.demuxer.More() {
+			return
+		}
 	}
-	if err != nil || !ok || f.Config || w.first[f.Kind] {
-		return
-	}
-	w.first[f.Kind] = true
-	w.emit(Event{Kind: EventFirst, Media: f.Kind, Timestamp: m.Timestamp, Took: time.Since(w.began)})
 }
 
 func (w *watch) progress(now time.Time) {

@@ -40,7 +40,7 @@ func TestEvents(t *testing.T) {
 		}
 	}
 	want := []string{"connecting amber", "connected amber", "handshake amber", "connect_result amber NetConnection.Connect.Success",
-		"status amber NetStream.Play.Reset", "status amber NetStream.Play.Start", "metadata green onMetaData", "track green mp4a.40.2", "first green",
+		"status amber NetStream.Play.Reset", "status green NetStream.Play.Start", "metadata green onMetaData", "track green mp4a.40.2", "first green",
 		"control green", "status green NetStream.Play.UnpublishNotify", "closed red gone"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
@@ -58,7 +58,7 @@ func TestEvents(t *testing.T) {
 }
 
 func TestEventKinds(t *testing.T) {
-	for k := EventNone; k <= EventClosed; k++ {
+	for k := EventNone; k <= EventBackOff; k++ {
 		if strings.Contains(k.String(), "(") {
 			t.Errorf("kind %d has no word", k)
 		}

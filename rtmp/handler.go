@@ -2,6 +2,7 @@ package rtmp
 
 import (
 	"context"
+	"time"
 
 	"hawser/amf"
 	"hawser/lifecycle"
@@ -13,7 +14,8 @@ import (
 // the connection is to be closed.
 //
 // OnConnect, OnPublish and OnPlay refuse by returning an error: a [*Refusal] chooses code and text, a lifecycle.Reason
-// such as lifecycle.ReasonTaken chooses the code that fits, and any other error is refused with its text.
+// such as lifecycle.ReasonTaken chooses the code that fits, and any other error is refused with its text. A
+// Refusal of OnConnect may also redirect.
 type Handler struct {
 	// OnConnect: a client sent connect. App, Query, Args and Object tell with what. It may set Conn.Data.
 	OnConnect func(ctx context.Context, c *Conn) error
@@ -31,7 +33,7 @@ type Handler struct {
 	// OnStop: the client ended its play, or its connection ended.
 	OnStop func(s *Stream, why lifecycle.Reason)
 	// OnCommand: a command arrived that the server does not know. What it returns becomes the answer: the values
-	// after the command object, or an error. Without it the answer is an error.
+	// after the command object, or an error. ErrLater leaves the answer to Conn.Answer. Without it the answer is an error.
 	OnCommand func(ctx context.Context, c *Conn, cmd *Command) ([]amf.Value, error)
 	// OnStatus: an onStatus command came from the client.
 	OnStatus func(c *Conn, cmd *Command)
@@ -40,11 +42,13 @@ type Handler struct {
 	// OnPublishData: a packet from a publisher, before it goes to the sink. It may alter the message, but not the bytes of its
 	// payload in place, or return false to drop it.
 	OnPublishData func(s *Stream, m *Message) (keep bool)
-	// OnPlayData: a packet on its way to one player, to alter or drop in the same way. When it is set, that player's packets are
+	// OnPlayData: a packet on its way to one player (Fill's bytes, not those of Send), to alter or drop in the same way. When it is set, that player's packets are
 	// taken apart and put together again; without it all players get the same bytes.
 	OnPlayData func(s *Stream, m *Message) (keep bool)
 	// OnDelete: a client deletes its stream object (deleteStream); not called when the connection ends.
 	OnDelete func(s *Stream)
+	// Length is no event: it says how long the recording at a path is, for clients that ask (getStreamLength); 0 for what is live, or nil.
+	Length func(c *Conn, path string) time.Duration
 }
 
 // The kinds of event that go to the event log beside those of package lifecycle. Path is set where a stream is meant.
@@ -69,8 +73,10 @@ const (
 	KindResult = "result"
 	// KindDelete: the client deleted its stream object.
 	KindDelete = "delete"
-	// KindRefuse: a connect, publish or play was refused; Detail says which, Reason why.
+	// KindRefuse: a connect, publish or play was refused; Detail says which, and where a connect was redirected to; Reason says why.
 	KindRefuse = "refuse"
+	// KindReconnect: the client was asked to reconnect; Detail is where to, if elsewhere.
+	KindReconnect = "reconnect"
 	// KindProtocolError: the peer broke the protocol; Detail says what was got and wanted at which byte. The connection's end follows.
 	KindProtocolError = "protocol_error"
 )

@@ -26,6 +26,7 @@ type inbound struct {
 	ackAt      uint64 // send the next acknowledgement at this many bytes
 	peerWindow uint64 // bytes between our acknowledgements
 	ownWindow  uint32 // as the peer last heard it
+	hard       bool   // the peer's latest Set Peer Bandwidth was a hard limit
 
 	received atomic.Uint64 // bytes
 	acked    atomic.Uint32 // last acknowledgement of the peer
@@ -75,7 +76,7 @@ func (in *inbound) message(m Message) error {
 		if len(m.Payload) < 4 {
 			return in.broken(fmt.Sprintf("%s of %d bytes", typeName(m.Type), len(m.Payload)), "at least 4")
 		}
-		in.control(m.Type, binary.BigEndian.Uint32(m.Payload))
+		in.control(m)
 		return nil
 	case TypeUserControl:
 		if len(m.Payload) < 2 {
@@ -89,15 +90,43 @@ func (in *inbound) message(m Message) error {
 	return in.out.message(m)
 }
 
-func (in *inbound) control(typ byte, v uint32) {
+// control acts on the messages about windows. What the peer has acknowledged is only counted: many never acknowledge anything, and TCP holds
+// back a sender whose peer does not read.
+func (in *inbound) control(m Message) {
+	v := binary.BigEndian.Uint32(m.Payload)
 	switch {
-	case typ == TypeAck:
+	case m.Type == TypeAck:
 		in.acked.Store(v)
 	case v == 0: // no window at all makes no sense: keep what there is
-	case typ == TypeWindowAckSize:
+	case m.Type == TypeWindowAckSize:
 		in.peerWindow = uint64(v)
 		in.ackAt = min(in.ackAt, in.received.Load()+in.peerWindow)
-	case v != in.ownWindow:
+	default:
+		in.peerBandwidth(v, m.Payload[4:])
+	}
+}
+
+// The limit types of Set Peer Bandwidth (RTMP 1.0 section 5.4.5).
+const (
+	limitHard    byte = 0
+	limitSoft    byte = 1
+	limitDynamic byte = 2
+)
+
+// peerBandwidth acts on a limit to the bytes that we may have under way: the window is announced when it changes.
+func (in *inbound) peerBandwidth(v uint32, rest []byte) {
+	limit := limitHard
+	if len(rest) > 0 {
+		limit = rest[0]
+	}
+	switch {
+	case limit == limitSoft:
+		v = min(v, in.ownWindow)
+	case limit == limitDynamic && !in.hard:
+		return
+	}
+	in.hard = limit == limitHard || limit == limitDynamic
+	if v != in.ownWindow {
 		in.ownWindow = v
 		in.out.queue(control(TypeWindowAckSize, v))
 	}

@@ -111,7 +111,7 @@ func control(typ byte, v uint32) Message {
 // setPeerBandwidth builds message type 6 with limit type dynamic (RTMP 1.0 section 5.4.5).
 func setPeerBandwidth(window uint32) Message {
 	m := control(TypeSetPeerBandwidth, window)
-	m.Payload = append(m.Payload, 2)
+	m.Payload = append(m.Payload, limitDynamic)
 	return m
 }
 

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strings"
 	"unicode/utf8"
+
+	"hawser/lifecycle"
 )
 
 // MaxPath is the longest path in bytes.
@@ -61,6 +63,27 @@ func joinQuery(parts ...string) url.Values {
 		}
 	}
 	return all
+}
+
+// redirected returns where a client of the URL goes that a server sends to another tcUrl: the stream's name and its query stay.
+func redirected(u *url.URL, to string) (string, error) {
+	app, name := splitURL(u)
+	name, _, _ = strings.Cut(name, "?")
+	next, err := (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/" + app}).Parse(to)
+	switch {
+	case err != nil:
+		return "", lifecycle.ReasonBadRequest.With("a redirect that is no URL")
+	case next.Scheme != "rtmp" && next.Scheme != "rtmps" || next.Host == "":
+		return "", lifecycle.ReasonUnsupported.With("a redirect to %s://%s", next.Scheme, next.Host)
+	case next.Scheme == "rtmp" && u.Scheme == "rtmps":
+		return "", lifecycle.ReasonRefused.With("a redirect from rtmps to rtmp://%s is not followed", next.Host)
+	}
+	if next.Path = strings.Trim(next.Path, "/"); next.Path == "" {
+		next.Path = app
+	}
+	next.Path, next.RawPath = strings.TrimSuffix("/"+next.Path+"/"+name, "/"), ""
+	next.RawQuery = strings.Trim(next.RawQuery+"&"+u.RawQuery, "&")
+	return next.String(), nil
 }
 
 // splitURL cuts a URL's path for a client as most servers expect it: the last segment is the stream's name.

@@ -19,6 +19,7 @@ type relay struct {
 	server *Server
 	log    *lifecycle.Log
 	addr   string
+	size   int // of the chunks
 
 	mu     sync.Mutex
 	feeds  map[string]*feed
@@ -28,6 +29,7 @@ type relay struct {
 
 // feed is one path's messages as chunks.
 type feed struct {
+	size    int // of the chunks
 	mu      sync.Mutex
 	items   [][]byte
 	count   map[byte]int
@@ -52,8 +54,8 @@ func (c *cursor) Fill(dst [][]byte, most int) [][]byte {
 	}
 	if c.feed.done && c.next == len(c.feed.items) && !c.ended {
 		c.ended = true
-		dst = append(dst, AppendMessage(nil, OwnChunkSize, userControl(ControlStreamEOF, 1)),
-			AppendMessage(nil, OwnChunkSize, status(1, "status", "NetStream.Play.UnpublishNotify", "over")))
+		dst = append(dst, AppendMessage(nil, c.feed.size, userControl(ControlStreamEOF, 1)),
+			AppendMessage(nil, c.feed.size, status(1, "status", "NetStream.Play.UnpublishNotify", "over")))
 	}
 	return dst
 }
@@ -61,7 +63,7 @@ func (c *cursor) Fill(dst [][]byte, most int) [][]byte {
 func (f *feed) add(m Message) {
 	m.StreamID, m.ChunkStream = MediaStreamID, 0
 	f.mu.Lock()
-	f.items = append(f.items, AppendMessage(nil, OwnChunkSize, m))
+	f.items = append(f.items, AppendMessage(nil, f.size, m))
 	f.count[m.Type]++
 	for s := range f.players {
 		s.Wake()
@@ -76,6 +78,7 @@ func newRelay(t testing.TB, change func(*Server)) *relay {
 	if change != nil {
 		change(r.server)
 	}
+	r.size = orDefault(r.server.ChunkSize, OwnChunkSize)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -158,7 +161,7 @@ func (r *relay) feed(path string) *feed {
 	defer r.mu.Unlock()
 	f := r.feeds[path]
 	if f == nil {
-		f = &feed{count: map[byte]int{}, players: map[*Stream]bool{}}
+		f = &feed{size: r.size, count: map[byte]int{}, players: map[*Stream]bool{}}
 		r.feeds[path] = f
 	}
 	return f

@@ -22,6 +22,7 @@ const (
 	DefaultMaxStreams       = 16
 	DefaultHandshakeTimeout = 10 * time.Second
 	DefaultIdleTimeout      = 60 * time.Second
+	DefaultCallTimeout      = 10 * time.Second
 	DefaultCloseTimeout     = time.Second
 
 	acceptDelay = 50 * time.Millisecond // after an accept that failed for want of descriptors
@@ -38,6 +39,8 @@ type Server struct {
 	Pool *netio.Pool
 	// ChunkSize is the size in bytes of the chunks sent; 0 means OwnChunkSize. Sources must give chunks of this size.
 	ChunkSize int
+	// Capabilities is what clients are told of Enhanced RTMP; nil means DefaultCapabilities.
+	Capabilities *Capabilities
 	// Limits bounds what a client can make the server hold.
 	Limits Limits
 	// MaxStreams is how many stream objects a connection may have; 0 means DefaultMaxStreams.
@@ -53,6 +56,8 @@ type Server struct {
 	IdleTimeout time.Duration
 	// WriteTimeout is how long a client may take none of the bytes that wait for it (reason slow); 0 means netio.DefaultTimeout.
 	WriteTimeout time.Duration
+	// CallTimeout is how long Conn.Call waits for an answer; 0 means DefaultCallTimeout.
+	CallTimeout time.Duration
 	// CloseTimeout is how long a client that was refused or told to go may take to read that; 0 means DefaultCloseTimeout.
 	CloseTimeout time.Duration
 	// QueueLimit bounds the replies waiting for one client, in bytes; 0 means netio.DefaultQueueLimit.
@@ -71,11 +76,15 @@ func (s *Server) filled() {
 	}
 	s.conns = make(map[*Conn]struct{})
 	s.ChunkSize = orDefault(s.ChunkSize, OwnChunkSize)
+	if s.Capabilities == nil {
+		s.Capabilities = DefaultCapabilities()
+	}
 	s.Limits = s.Limits.filled()
 	s.MaxStreams = orDefault(s.MaxStreams, DefaultMaxStreams)
 	s.Window = orDefault(s.Window, DefaultWindow)
 	s.HandshakeTimeout = orDefault(s.HandshakeTimeout, DefaultHandshakeTimeout)
 	s.IdleTimeout = orDefault(s.IdleTimeout, DefaultIdleTimeout)
+	s.CallTimeout = orDefault(s.CallTimeout, DefaultCallTimeout)
 	s.CloseTimeout = orDefault(s.CloseTimeout, DefaultCloseTimeout)
 }
 
@@ -87,7 +96,7 @@ func orDefault[T comparable](v, otherwise T) T {
 	return v
 }
 
-// Serve accepts connections until ctx ends, and then closes the listener and the connections (reason shutdown), waits for
+// Serve accepts connections, RTMPS ones from a listener of package crypto/tls, until ctx ends, and then closes the listener and the connections (reason shutdown), waits for
 // them and returns nil. If the listener fails first it returns its error after doing the same.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -117,7 +126,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 }
 
-// ServeConn serves one connection, RTMPS for instance, until it ends or ctx does, and closes it.
+// ServeConn serves one connection until it ends or ctx does, and closes it.
 func (s *Server) ServeConn(ctx context.Context, nc net.Conn) {
 	s.fill.Do(s.filled)
 	c := newConn(s, nc)

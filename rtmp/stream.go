@@ -56,7 +56,7 @@ type PlayRequest struct {
 	Start time.Duration
 	// Duration ends the play; 0 means no end.
 	Duration time.Duration
-	// Reset clears what the client had in its playlist.
+	// Reset clears what the client had in its playlist. There are no playlists here: whatever it had ends.
 	Reset bool
 	// Buffer is the client's buffer, as far as it has told (Set Buffer Length).
 	Buffer time.Duration
@@ -86,6 +86,7 @@ type Stream struct {
 
 	asked            atomic.Pointer[asked]
 	source           atomic.Pointer[netio.Source]
+	control          atomic.Pointer[controlled] // the source's, if it is a Control
 	paused           atomic.Bool
 	noAudio, noVideo atomic.Bool
 	buffer           atomic.Uint32 // milliseconds
@@ -160,17 +161,32 @@ func (s *Stream) DeferUnpublish() (unpublished func(why lifecycle.Reason)) {
 
 // SetSource says where a player's bytes come from, in OnPlay or later; nil for nowhere. The source gives whole messages as made by AppendMessage with
 // the server's ChunkSize and MediaStreamID; they go out after the answer to play, when the connection is free and the stream was
-// woken. The same bytes may go to any number of players. A Fill may be under way in another goroutine while OnStop runs.
+// woken. The same bytes may go to any number of players. A player whose URL says timebase=zero gets them with times that count from its first
+// frame, which costs only that player. A Fill may be under way in another goroutine while OnStop runs.
 func (s *Stream) SetSource(source netio.Source) {
 	if source == nil {
-		s.source.Store(nil)
+		s.detach()
 		return
 	}
-	if s.conn.h.OnPlayData != nil || s.id != MediaStreamID {
-		source = &rewriter{stream: s, from: source}
+	if control, ok := source.(Control); ok {
+		c := &controlled{Control: control}
+		s.control.Store(c)
+		source = c
+	} else {
+		s.control.Store(nil)
+	}
+	zero := s.Query().Get("timebase") == "zero"
+	if s.conn.h.OnPlayData != nil || s.id != MediaStreamID || zero {
+		source = &rewriter{stream: s, from: source, zero: zero}
 	}
 	s.source.Store(&source)
 	s.conn.w.Wake()
+}
+
+// detach leaves the stream without a source.
+func (s *Stream) detach() {
+	s.control.Store(nil)
+	s.source.Store(nil)
 }
 
 // Wake implements ring.Waker: the source may have something.
@@ -192,7 +208,7 @@ func (s *Stream) SendStatus(level, code, description string) {
 // End tells a player that its stream is over (Stream EOF, NetStream.Play.UnpublishNotify) and detaches the source, so that what the
 // source has not given yet is not sent. Most clients close then, and OnStop follows.
 func (s *Stream) End(why lifecycle.Reason) {
-	s.source.Store(nil)
+	s.detach()
 	s.conn.queue(userControl(ControlStreamEOF, s.id),
 		status(s.id, "status", "NetStream.Play.UnpublishNotify", why.Error()))
 }
@@ -230,7 +246,7 @@ func (s *Stream) finish(why lifecycle.Reason) {
 		}
 	case streamPlaying:
 		c.setPlaying()
-		s.source.Store(nil)
+		s.detach()
 		c.log.Event(lifecycle.Event{Kind: KindStop, Path: s.Path(), Reason: why})
 		if c.h.OnStop != nil {
 			c.h.OnStop(s, why)
@@ -282,50 +298,4 @@ func (c *Conn) removeStream(s *Stream) {
 	c.mu.Lock()
 	c.streams = slices.DeleteFunc(slices.Clone(c.streams), func(o *Stream) bool { return o == s })
 	c.mu.Unlock()
-}
-
-// rewriter is the source of a player whose packets differ from everybody's: it has another message stream id, or OnPlayData is set.
-type rewriter struct {
-	stream *Stream
-	from   netio.Source
-	reader *ChunkReader
-	in     [][]byte
-}
-
-// Fill implements netio.Source.
-func (r *rewriter) Fill(dst [][]byte, most int) [][]byte {
-	s := r.stream
-	size := s.conn.server.ChunkSize
-	if r.reader == nil {
-		r.reader = NewChunkReader(Limits{MaxMessage: maxMessageLength})
-		r.reader.SetChunkSize(size)
-	}
-	var out []byte
-	for {
-		r.in = r.from.Fill(r.in[:0], most)
-		taken := 0
-		for _, b := range r.in {
-			taken += len(b)
-			err := r.reader.Feed(b, func(m Message) error {
-				m.StreamID = s.id
-				if keep := s.conn.h.OnPlayData; keep == nil || keep(s, &m) {
-					out = AppendMessage(out, size, m)
-				}
-				return nil
-			})
-			if err != nil {
-				s.conn.Close(lifecycle.ReasonInternal.Because(err))
-				return dst
-			}
-		}
-		clear(r.in)
-		// A source that gave less has no more. Having all dropped or shrunk must not look like that.
-		if taken < most || len(out) >= most {
-			break
-		}
-	}
-	if len(out) == 0 {
-		return dst
-	}
-	return append(dst, out)
 }

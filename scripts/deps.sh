@@ -12,6 +12,7 @@ ffmpeg ffmpeg
 ffprobe ffmpeg
 chromium chromium
 rtmpdump rtmpdump
+curl curl
 cvlc vlc-bin vlc-plugin-base
 gst-launch-1.0 gstreamer1.0-tools
 gst:flvmux gstreamer1.0-plugins-good

@@ -35,6 +35,8 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /api/v1/streams", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.streams.List()) })
 	mux.HandleFunc("GET /api/v1/subjects", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.subjects.List()) })
 	mux.HandleFunc("POST /api/v1/subjects/{path...}", s.sameOrigin(s.postSubject))
+	mux.HandleFunc("GET /api/v1/recordings", s.sameOrigin(s.listFiles))
+	mux.HandleFunc("GET "+filesPrefix+"{name...}", s.sameOrigin(s.serveFile))
 	mux.HandleFunc("GET /api/v1/connections", s.admin(func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.log.Conns()) }))
 	mux.HandleFunc("GET /api/v1/events", s.admin(s.getEvents))
 	if s.opts.JS != nil {

@@ -273,7 +273,15 @@ func (f *mediaFeed) Wake() { f.wake(f) }
 
 func (f *mediaFeed) arm() bool { return f.viewer.Arm(f) }
 
-func (f *mediaFeed) fill(dst [][]byte, max int) ([][]byte, int) { return f.viewer.Fill(dst, max) }
+func (f *mediaFeed) fill(dst [][]byte, max int) (out [][]byte, size int) {
+	dst, size = f.viewer.Fill(dst, max)
+	if f.viewer.Ended() && !f.closed.Swap(true) {
+		f.conn.hasEnded(f.path)
+		b := textFrame(&session.Message{Type: session.TypeMedia, Path: f.path, Status: session.StatusGone, Reason: f.viewer.Why()})
+		dst, size = append(dst, b), size+len(b)
+	}
+	return dst, size
+}
 
 func (f *mediaFeed) close() {
 	f.closed.Store(true)

@@ -17,13 +17,18 @@ func (c *sessionConn) removed(dst [][]byte, f *feedState, why error) [][]byte {
 	if f.closed.Swap(true) {
 		return dst
 	}
-	c.mu.Lock()
-	c.gone = append(c.gone, f.path)
-	c.mu.Unlock()
+	c.hasEnded(f.path)
 	return append(dst, textFrame(&session.Message{Type: session.TypeStatus, Path: f.path, Status: session.StatusRemoved, Reason: lifecycle.ReasonOf(why)}))
 }
 
-// forget gives up the subscriptions that the server has ended, so that the client may subscribe anew.
+// hasEnded notes that a subscription or play was ended by the server.
+func (c *sessionConn) hasEnded(path string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone = append(c.gone, path)
+}
+
+// forget gives up the subscriptions and plays that the server has ended, so that the client may subscribe anew.
 func (c *sessionConn) forget() {
 	c.mu.Lock()
 	gone := c.gone
@@ -33,6 +38,10 @@ func (c *sessionConn) forget() {
 		if f := c.subs[path]; f != nil && f.state().closed.Load() {
 			c.setSub(path, nil)
 			c.machine.Unsubscribed(path)
+		}
+		if f := c.plays[path]; f != nil && f.closed.Load() {
+			c.setPlay(path, nil)
+			c.machine.Stopped(path)
 		}
 	}
 }

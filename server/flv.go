@@ -87,7 +87,7 @@ func (v *flvViewer) Fill(dst [][]byte, max int) [][]byte {
 			v.writer.Wake() // to come here again when that is written
 			return dst
 		case v.viewer.Ended():
-			v.end(lifecycle.ReasonGone)
+			v.end(v.viewer.Why())
 			return dst
 		case v.viewer.Arm(v.writer):
 			return dst

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"bytes"
+	"slices"
 	"strconv"
 	"time"
 
@@ -15,12 +17,25 @@ import (
 	"hawser/websocket"
 )
 
-// rtmpFormat is a stream as RTMP messages in chunks; the same bytes go to every player.
-func rtmpFormat(chunkSize int) stream.Format {
+// carried says what a player gets beside the first track of each kind.
+type carried struct {
+	data       bool // data messages
+	multitrack bool // the other tracks: the player reads multitrack bodies
+}
+
+// rtmpFormat is a stream as RTMP messages in chunks; the same bytes go to every player that gets the same.
+func rtmpFormat(chunkSize int, what carried) stream.Format {
 	message := func(dst []byte, typ byte, at time.Duration, body []byte) []byte {
 		return rtmp.AppendMessage(dst, chunkSize, rtmp.Message{Type: typ, StreamID: rtmp.MediaStreamID, Timestamp: millis(at), Payload: body})
 	}
-	return flvBodies("rtmp", nil, nil, message)
+	name := "rtmp"
+	if what.data {
+		name += "-data"
+	}
+	if what.multitrack {
+		name += "-multitrack"
+	}
+	return flvBodies(name, nil, nil, what, message)
 }
 
 // flvFormat is a stream as FLV tags, for HTTP-FLV; chunked frames each tag as HTTP/1.1 does (RFC 9112 section 7.1), so that a client can tell the stream's end from a break.
@@ -30,7 +45,7 @@ func flvFormat(chunked bool) stream.Format {
 		tag := func(dst []byte, typ byte, at time.Duration, body []byte) []byte {
 			return flv.AppendTag(dst, flv.Tag{Type: typ, Timestamp: millis(at), Data: body})
 		}
-		return flvBodies("flv", first, nil, tag)
+		return flvBodies("flv", first, nil, carried{}, tag)
 	}
 	tag := func(dst []byte, typ byte, at time.Duration, body []byte) []byte {
 		const around = 11 + 4 // a tag's header, and its length behind it
@@ -39,7 +54,7 @@ func flvFormat(chunked bool) stream.Format {
 		return append(dst, "\r\n"...)
 	}
 	first = append(append(appendChunkSize(nil, len(first)), first...), "\r\n"...)
-	return flvBodies("flv-chunked", first, []byte("0\r\n\r\n"), tag)
+	return flvBodies("flv-chunked", first, []byte("0\r\n\r\n"), carried{}, tag)
 }
 
 func appendChunkSize(dst []byte, n int) []byte {
@@ -47,16 +62,16 @@ func appendChunkSize(dst []byte, n int) []byte {
 }
 
 // flvBodies is a format whose packets are FLV bodies in some wrapping; first and last stand around them all.
-func flvBodies(name string, first, last []byte, wrap func(dst []byte, typ byte, at time.Duration, body []byte) []byte) stream.Format {
+func flvBodies(name string, first, last []byte, what carried, wrap func(dst []byte, typ byte, at time.Duration, body []byte) []byte) stream.Format {
 	prelude := func(s *stream.Stream, at uint64, state *stream.State, skipped uint64) []byte {
 		var b []byte
 		if skipped == 0 {
 			b = append(b, first...)
 		}
-		return appendHeaders(b, timeAt(s, at, state), state, wrap)
+		return appendHeaders(b, timeAt(s, at, state), state, what, wrap)
 	}
 	newPacker := func(_ *stream.Stream, state *stream.State) stream.Packer {
-		return &flvPacker{wrap: wrap, last: last, tracks: state.Tracks}
+		return &flvPacker{wrap: wrap, last: last, carried: what, tracks: state.Tracks, metadata: state.Metadata}
 	}
 	return stream.Format{Name: name, New: newPacker, Prelude: prelude}
 }
@@ -69,28 +84,48 @@ func timeAt(s *stream.Stream, at uint64, state *stream.State) time.Duration {
 	return state.Time
 }
 
-// appendHeaders appends the metadata and the codec parameters of all tracks.
-func appendHeaders(dst []byte, at time.Duration, state *stream.State, wrap func([]byte, byte, time.Duration, []byte) []byte) []byte {
-	if len(state.Tracks) == 0 {
+// appendHeaders appends the metadata and the codec parameters of the tracks that a player gets.
+func appendHeaders(dst []byte, at time.Duration, state *stream.State, what carried, wrap func([]byte, byte, time.Duration, []byte) []byte) []byte {
+	tracks := playable(state.Tracks, what.multitrack)
+	if len(tracks) == 0 {
 		return dst
 	}
-	dst = wrap(dst, flv.TypeScript, 0, flv.Metadata(state.Tracks)) // ffmpeg takes metadata with another time for a stream of subtitles
-	for _, t := range state.Tracks {
+	dst = wrapMetadata(dst, state, what, wrap)
+	for _, t := range tracks {
+		if typ, body := flv.AppendColor(nil, t); len(body) > 0 {
+			dst = wrap(dst, typ, at, body)
+		}
 		if len(t.Config) == 0 {
 			continue
 		}
-		typ, body := flv.AppendFrame(nil, t, media.Frame{Track: t.ID, Kind: t.Kind, Config: true, Data: t.Config})
-		dst = wrap(dst, typ, at, body)
+		if typ, body := flv.AppendFrame(nil, t, media.Frame{Track: t.ID, Kind: t.Kind, Config: true, Data: t.Config}); len(body) > 0 {
+			dst = wrap(dst, typ, at, body)
+		}
 	}
 	return dst
 }
 
+// playable leaves out all but the first track of each kind for a player that does not read multitrack bodies: it takes the others' frames for those of the first.
+func playable(tracks []media.Track, multitrack bool) []media.Track {
+	if multitrack {
+		return tracks
+	}
+	return slices.DeleteFunc(slices.Clone(tracks), func(t media.Track) bool { return flv.TrackNumber(t) > 0 })
+}
+
+// wrapMetadata appends the metadata. ffmpeg takes it for a stream of subtitles unless its time is 0.
+func wrapMetadata(dst []byte, state *stream.State, what carried, wrap func([]byte, byte, time.Duration, []byte) []byte) []byte {
+	return wrap(dst, flv.TypeScript, 0, appendMetadata(nil, flv.Metadata(playable(state.Tracks, what.multitrack)), state.Metadata))
+}
+
 // flvPacker makes the packets of flvBodies.
 type flvPacker struct {
-	wrap   func(dst []byte, typ byte, at time.Duration, body []byte) []byte
-	last   []byte
-	body   []byte
-	tracks []media.Track
+	carried
+	wrap     func(dst []byte, typ byte, at time.Duration, body []byte) []byte
+	last     []byte
+	body     []byte
+	tracks   []media.Track
+	metadata []byte
 }
 
 // Pack implements stream.Packer.
@@ -100,14 +135,16 @@ func (p *flvPacker) Pack(item ring.Item[stream.Item]) stream.Packet {
 		if it.State.Status == stream.Ended {
 			return stream.Packet{Data: p.last, End: true}
 		}
-		if len(it.State.Tracks) == 0 || sameTracks(p.tracks, it.State.Tracks) {
+		return stream.Packet{Data: p.changed(it.State)}
+	}
+	if it.Frame.Kind == media.Data {
+		if !p.data {
 			return stream.Packet{}
 		}
-		p.tracks = it.State.Tracks
-		return stream.Packet{Data: appendHeaders(nil, it.State.Time, it.State, p.wrap)}
+		return stream.Packet{Data: p.wrap(nil, flv.TypeScript, it.Frame.DTS, it.Frame.Data)}
 	}
 	t := it.State.Track(it.Frame.Track)
-	if t == nil {
+	if t == nil || !p.multitrack && flv.TrackNumber(*t) > 0 {
 		return stream.Packet{}
 	}
 	var typ byte
@@ -116,6 +153,19 @@ func (p *flvPacker) Pack(item ring.Item[stream.Item]) stream.Packet {
 		return stream.Packet{}
 	}
 	return stream.Packet{Data: p.wrap(nil, typ, it.Frame.DTS, p.body)}
+}
+
+// changed gives the parameters and metadata where they are new.
+func (p *flvPacker) changed(state *stream.State) []byte {
+	tracks, metadata := sameTracks(p.tracks, state.Tracks), bytes.Equal(p.metadata, state.Metadata)
+	if len(state.Tracks) == 0 || tracks && metadata {
+		return nil
+	}
+	p.tracks, p.metadata = state.Tracks, state.Metadata
+	if tracks {
+		return wrapMetadata(nil, state, p.carried, p.wrap)
+	}
+	return appendHeaders(nil, state.Time, state, p.carried, p.wrap)
 }
 
 // sameTracks says that nothing has changed: states share the list until something does.
@@ -131,7 +181,7 @@ func sessionFormat() stream.Format {
 	return stream.Format{
 		Name: "session",
 		New: func(s *stream.Stream, state *stream.State) stream.Packer {
-			p := &sessionPacker{stream: s}
+			p := &sessionPacker{stream: s, status: state.Status}
 			p.use(state)
 			return p
 		},
@@ -146,6 +196,7 @@ func sessionFormat() stream.Format {
 // sessionPacker makes the packets of sessionFormat.
 type sessionPacker struct {
 	stream *stream.Stream
+	status stream.Status
 	tracks []media.Track // all of the stream
 	muxer  *fmp4.Muxer   // of those that fMP4 can carry; nil if none
 	usable []media.Track
@@ -175,9 +226,14 @@ func (p *sessionPacker) use(state *stream.State) {
 func (p *sessionPacker) Pack(item ring.Item[stream.Item]) stream.Packet {
 	it := &item.Value
 	if it.Changed {
-		if len(it.State.Tracks) > 0 && !sameTracks(p.tracks, it.State.Tracks) {
+		same := sameTracks(p.tracks, it.State.Tracks)
+		if same && p.status == it.State.Status {
+			return stream.Packet{} // only the metadata is new
+		}
+		if len(it.State.Tracks) > 0 && !same {
 			p.use(it.State)
 		}
+		p.status = it.State.Status
 		return stream.Packet{Data: p.appendState(nil, item.Seq, it.State.Time, it.State, 0)}
 	}
 	f := it.Frame

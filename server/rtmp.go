@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"hawser/flv"
 	"hawser/lifecycle"
+	"hawser/media"
 	"hawser/rtmp"
 	"hawser/stream"
 )
@@ -14,10 +16,10 @@ import (
 // rtmpHandler is where RTMP meets the streams.
 func (s *Server) rtmpHandler() *rtmp.Handler {
 	return &rtmp.Handler{
-		OnPublish: s.rtmpPublish,
+		OnPublish: s.publishAndRecord,
 		OnClose:   func(st *rtmp.Stream, why lifecycle.Reason) { st.Data.(*rtmpPublisher).close(why) },
-		OnPlay:    s.rtmpPlay,
-		OnStop:    func(st *rtmp.Stream, _ lifecycle.Reason) { st.Data.(*rtmpPlayer).viewer.Close() },
+		OnPlay:    s.playLiveOrFile,
+		OnStop:    func(st *rtmp.Stream, _ lifecycle.Reason) { stopPlaying(st) },
 	}
 }
 
@@ -29,29 +31,45 @@ const KindUnsupported = "unsupported"
 
 // rtmpPublisher takes what one client publishes.
 type rtmpPublisher struct {
-	pub   *stream.Publisher
-	demux flv.Demuxer
-	log   *lifecycle.Log
-	by    string
-	told  []string // what is not carried, as far as it came
+	server *Server
+	pub    *stream.Publisher
+	demux  flv.Demuxer
+	last   time.Duration // the client's time of its newest frame
+	by     string
+	told   []string // what is not carried, as far as it came
 }
 
+// rtmpPublish makes a client the publisher of its path, or lets it wait for that, as the options say. OnUnpublish comes at the end of the grace period.
 func (s *Server) rtmpPublish(_ context.Context, st *rtmp.Stream) error {
-	pub, err := s.streams.Publish(st.Path(), st.Conn().ID())
+	pub, err := s.streams.Claim(st.Path(), stream.Claim{By: st.Conn().ID(), Replaced: st.Conn().Close, Unpublished: st.DeferUnpublish()})
 	if err != nil {
 		return err
 	}
-	p := &rtmpPublisher{pub: pub, log: s.log, by: st.Conn().ID()}
+	p := &rtmpPublisher{server: s, pub: pub, by: st.Conn().ID()}
 	st.Data = p
 	st.SetSink(p.take)
 	return nil
 }
 
-// take turns a message into a frame of the stream. Codecs that are not known here are left out; broken packets end the connection.
+// take turns a message into frames of the stream.
 func (p *rtmpPublisher) take(m rtmp.Message) error {
+	if m.Type == rtmp.TypeData {
+		p.data(m)
+		return nil
+	}
 	f, track, ok, err := p.demux.Feed(m.Type, m.Timestamp, m.Payload)
+	for {
+		if err := p.frame(f, track, ok, err); err != nil || !p.demux.More() {
+			return err
+		}
+		f, track, ok, err = p.demux.Next()
+	}
+}
+
+// frame takes what the demuxer gave. Codecs that are not known here are left out; broken packets end the connection.
+func (p *rtmpPublisher) frame(f media.Frame, track *media.Track, ok bool, err error) error {
 	if errors.Is(err, flv.ErrUnsupported) {
-		p.unsupported(err)
+		p.tell(KindUnsupported, lifecycle.ReasonUnsupported.Because(err))
 		return nil
 	}
 	if err != nil {
@@ -65,15 +83,15 @@ func (p *rtmpPublisher) take(m rtmp.Message) error {
 	if !ok || f.Config {
 		return nil
 	}
+	p.last = f.DTS
 	return p.pub.Write(f)
 }
 
-// unsupported tells what is left out.
-func (p *rtmpPublisher) unsupported(err error) {
-	if text := err.Error(); len(p.told) < maxTold && !slices.Contains(p.told, text) {
+// tell logs what is left out, once.
+func (p *rtmpPublisher) tell(kind string, why lifecycle.Reason) {
+	if text := why.Error(); len(p.told) < maxTold && !slices.Contains(p.told, text) {
 		p.told = append(p.told, text)
-		p.log.Add(lifecycle.Event{Kind: KindUnsupported, Conn: p.by, Protocol: "rtmp", Side: lifecycle.Server, Path: p.pub.Stream().Path(), Light: lifecycle.Amber,
-			Reason: lifecycle.ReasonUnsupported.Because(err)})
+		p.server.log.Add(lifecycle.Event{Kind: kind, Conn: p.by, Protocol: "rtmp", Side: lifecycle.Server, Path: p.pub.Stream().Path(), Light: lifecycle.Amber, Reason: why})
 	}
 }
 
@@ -86,7 +104,17 @@ type rtmpPlayer struct {
 }
 
 func (s *Server) rtmpPlay(_ context.Context, st *rtmp.Stream) error {
-	viewer, err := s.streams.View(st.Path(), s.formats.rtmp, st.Conn().ID())
+	format := s.formats.rtmp
+	what := carried{data: wantsData(st), multitrack: st.Conn().Capabilities().Extensions&rtmp.ExtMultitrack != 0}
+	switch {
+	case what.data && what.multitrack:
+		format = s.formats.rtmpBoth
+	case what.data:
+		format = s.formats.rtmpData
+	case what.multitrack:
+		format = s.formats.multitrack
+	}
+	viewer, err := s.streams.View(st.Path(), format, st.Conn().ID())
 	if err != nil {
 		return err
 	}
@@ -105,7 +133,7 @@ func (p *rtmpPlayer) Fill(dst [][]byte, max int) [][]byte {
 			return dst
 		}
 		if p.viewer.Ended() {
-			p.stream.End(lifecycle.ReasonGone)
+			p.end()
 			return dst
 		}
 		if p.viewer.Arm(p.stream) {
@@ -113,4 +141,14 @@ func (p *rtmpPlayer) Fill(dst [][]byte, max int) [][]byte {
 		}
 		max -= size
 	}
+}
+
+// end tells the player that the stream is over, or closes one that is too slow for it.
+func (p *rtmpPlayer) end() {
+	why := p.viewer.Why()
+	if why.Code == lifecycle.ReasonSlow.Code {
+		p.stream.Conn().Close(why)
+		return
+	}
+	p.stream.End(why)
 }

@@ -239,7 +239,7 @@ func TestUnsupportedCodecs(t *testing.T) {
 	player := playing(t, r.player("/live/a"))
 	for range 3 {
 		for _, m := range []rtmp.Message{
-			{Type: rtmp.TypeVideo, Payload: []byte("\x91hvc1\x00\x00\x00")}, // Enhanced RTMP: HEVC
+			{Type: rtmp.TypeVideo, Payload: []byte("\x91vvc1\x00\x00\x00")}, // Enhanced RTMP: VVC
 			{Type: rtmp.TypeAudio, Payload: []byte("\xb2speex")},
 		} {
 			if err := p.WriteMessage(soon(t), m); err != nil {

@@ -23,6 +23,7 @@ import (
 
 	"hawser/auth"
 	"hawser/lifecycle"
+	"hawser/record"
 	"hawser/ring"
 	"hawser/rtmp"
 	"hawser/session"
@@ -55,6 +56,10 @@ const (
 	liveInterval = time.Second
 )
 
+// DefaultGatherSound is how long sound waits for the next picture on its way to RTMP and HTTP-FLV viewers. Nobody notices in a player that holds seconds, pictures are not delayed at all,
+// and a stream of 30 pictures and 43 frames of sound a second costs 30 writes for each viewer in place of 73 (docs/benchmarks.md).
+const DefaultGatherSound = 40 * time.Millisecond
+
 // DefaultMaxSessions bounds the sessions at one time.
 const DefaultMaxSessions = 100_000
 
@@ -63,16 +68,22 @@ type Options struct {
 	// Streams and Subjects are the limits of media and data; their Log is set by the server.
 	Streams  stream.Options
 	Subjects subject.Options
+	// Record says what is recorded and where; without a Dir nothing is, and no recordings are played.
+	Record record.Options
 	// Events bounds the event log; its zero value keeps ring.DefaultCount events.
 	Events ring.Limits
 	// RTMP holds the limits of RTMP connections; Handler and Log are set by the server.
 	RTMP *rtmp.Server
+	// Gather says how long media may wait for more of it on the way to RTMP and HTTP-FLV viewers. Sound 0 means DefaultGatherSound, negative not at all; All 0 means not at all.
+	Gather stream.Gather
 	// Heartbeat is the interval at which a session's client pings; 0 means DefaultHeartbeat. A client that sends nothing for 2.5 times as long is closed.
 	Heartbeat time.Duration
 	// HelloTimeout closes a client that does not say hello; 0 means DefaultHelloTimeout.
 	HelloTimeout time.Duration
 	// WriteTimeout closes a client that takes nothing for as long; 0 means DefaultWriteTimeout.
 	WriteTimeout time.Duration
+	// MaxData bounds a data message of RTMP, in bytes of AMF; 0 means DefaultMaxData. Larger ones are left out (KindDataRefused).
+	MaxData int
 	// StopTimeout is how long a stop waits for clients to be told; 0 means DefaultStopTimeout.
 	StopTimeout time.Duration
 	// MaxSessions bounds the sessions at one time (reason limit); 0 means DefaultMaxSessions. MaxSessionsPerAddress and MaxSessionsPerUser bound those of one address and of one
@@ -107,10 +118,12 @@ type Server struct {
 	streams  *stream.Hub
 	subjects *subject.Hub
 	rtmp     *rtmp.Server
-	formats  struct{ rtmp, flv, flvPlain, session stream.Format }
+	formats  struct{ rtmp, rtmpData, multitrack, rtmpBoth, flv, flvPlain, session stream.Format }
 	live     *liveList
 	wake     chan struct{} // the list of live streams has changed
 	sessions sessions
+	recorder *record.Recorder
+	broken   error // what is wrong with the options
 	memory   *memory
 	sources  sources
 	made     made
@@ -150,6 +163,10 @@ func New(o Options) *Server {
 	o.CallTimeout = cmp.Or(max(o.CallTimeout, 0), DefaultCallTimeout)
 	o.Keep = cmp.Or(max(o.Keep, 0), DefaultKeep)
 	o.AuthTimeout = cmp.Or(max(o.AuthTimeout, 0), DefaultAuthTimeout)
+	if o.Gather.Sound == 0 {
+		o.Gather.Sound = DefaultGatherSound
+	}
+	o.MaxData = cmp.Or(max(o.MaxData, 0), DefaultMaxData)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -159,13 +176,15 @@ func New(o Options) *Server {
 	s.memory, s.sources.sessions = newMemory(o.Keep, o.MaxSessions), &s.sessions
 	s.made.server = s
 	o.Streams.Log, o.Subjects.Log = s.log, s.log
-	o.Streams.OnChange = func(stream.Info) {
+	o.Streams.OnChange = func(info stream.Info) {
+		s.recorder.Changed(info)
 		select {
 		case s.wake <- struct{}{}:
 		default:
 		}
 	}
 	s.streams, s.subjects = stream.NewHub(o.Streams), subject.NewHub(o.Subjects)
+	s.newRecorder(o.Record)
 	s.logWires = wireLimits(o.Subjects.Limits, subject.DefaultCount, subject.DefaultBytes)
 	s.recordWires = wireLimits(o.Subjects.RecordLimits, subject.DefaultRecordCount, subject.DefaultRecordBytes)
 	s.live = newLiveList(s)
@@ -178,7 +197,12 @@ func New(o Options) *Server {
 	if chunk == 0 {
 		chunk = rtmp.OwnChunkSize
 	}
-	s.formats.rtmp, s.formats.flv, s.formats.flvPlain, s.formats.session = rtmpFormat(chunk), flvFormat(true), flvFormat(false), sessionFormat()
+	s.formats.rtmp, s.formats.rtmpData = rtmpFormat(chunk, carried{}), rtmpFormat(chunk, carried{data: true})
+	s.formats.multitrack, s.formats.rtmpBoth = rtmpFormat(chunk, carried{multitrack: true}), rtmpFormat(chunk, carried{data: true, multitrack: true})
+	s.formats.flv, s.formats.flvPlain, s.formats.session = flvFormat(true), flvFormat(false), sessionFormat()
+	for _, f := range []*stream.Format{&s.formats.rtmp, &s.formats.rtmpData, &s.formats.flv, &s.formats.flvPlain} {
+		f.Gather = o.Gather
+	}
 	return s
 }
 
@@ -208,12 +232,19 @@ func (s *Server) Publish(path string, kind subject.Kind, u subject.Update) (epoc
 	if !u.HasMedia {
 		u.Media, u.HasMedia = s.streams.MediaTime(path)
 	}
-	return s.subjects.Publish(path, kind, u)
+	if epoch, offset, err = s.subjects.Publish(path, kind, u); err == nil {
+		s.dataToPlayers(path, &u)
+	}
+	return epoch, offset, err
 }
 
 // Serve takes connections from the listeners, either of which may be nil, until ctx ends; then it tells clients that it stops, closes everything and returns nil. When a
-// listener fails it does the same and returns that error.
+// listener fails it does the same and returns that error. It returns at once what is wrong with the options.
 func (s *Server) Serve(ctx context.Context, httpListener, rtmpListener net.Listener) error {
+	if s.broken != nil {
+		return fmt.Errorf("server: %w", s.broken)
+	}
+	defer s.recorder.Close() // when no publisher is left
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var running sync.WaitGroup
@@ -246,6 +277,7 @@ func (s *Server) Serve(ctx context.Context, httpListener, rtmpListener net.Liste
 	s.shutdown(web)
 	running.Wait()
 	s.wait.Wait()
+	s.streams.EndGraces()
 	return failure
 }
 

@@ -70,7 +70,7 @@ type sessionConn struct {
 	expiry     *time.Timer   // of the credentials
 	readyData  []feed        // feeds that have something to send
 	readyMedia []feed
-	gone       []string // paths whose subscription the server ended; who receives has yet to forget them
+	gone       []string // paths whose subscription or play the server ended; who receives has yet to forget them
 	calls      map[uint64]context.CancelFunc
 	ended      bool
 	reason     lifecycle.Reason // why the session ended, once ended

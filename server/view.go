@@ -124,8 +124,6 @@ func (c *sessionConn) refused(dst [][]byte, f *feedState, why lifecycle.Reason) 
 	if f.closed.Swap(true) {
 		return dst
 	}
-	c.mu.Lock()
-	c.gone = append(c.gone, f.path)
-	c.mu.Unlock()
+	c.hasEnded(f.path)
 	return append(dst, textFrame(&session.Message{Type: session.TypeStatus, Path: f.path, Status: session.StatusRefused, Reason: why}))
 }

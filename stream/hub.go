@@ -33,17 +33,25 @@ const (
 	DefaultGrace = 10 * time.Second
 	// DefaultMaxLag is how far behind the live edge a viewer may fall before frames are left out for it.
 	DefaultMaxLag = 5 * time.Second
+	// DefaultMaxSkips is how often frames may be left out for a viewer within SkipWindow before it is closed.
+	DefaultMaxSkips = 10
+	// SkipWindow is how long it is remembered that frames were left out for a viewer.
+	SkipWindow = time.Minute
 	// DefaultMaxStreams bounds the number of streams.
 	DefaultMaxStreams = 10_000
 )
 
 // The kinds of event that a stream adds to the log, with the protocol "stream". The light is green while there is a publisher, amber in the grace period, red after it.
 const (
-	KindPublish   = "publish"   // a publisher is here; Detail says whose connection
-	KindGone      = "gone"      // the publisher has left; Reason says why; the stream waits for the next
-	KindUnpublish = "unpublish" // the grace period is over
-	KindSlow      = "slow"      // a viewer fell behind; Detail says how many frames it will not get
-	KindTracks    = "tracks"    // the tracks or their codec parameters changed
+	KindPublish     = "publish"      // a publisher is here; Detail says whose connection
+	KindGone        = "gone"         // the publisher has left; Reason says why; the stream waits for the next
+	KindGap         = "gap"          // another publisher's first frame goes on in the stream; Delay and Detail say how long there was none
+	KindUnpublish   = "unpublish"    // the grace period is over
+	KindStandby     = "standby"      // a second publisher waits; Detail says whose connection
+	KindStandbyGone = "standby_gone" // it has left; Reason says why
+	KindTakeover    = "takeover"     // it is in the place of the first; Detail says who for whom, Reason why
+	KindSlow        = "slow"         // a viewer fell behind; Detail says how many frames it will not get. Its connection's end with the reason slow may follow.
+	KindTracks      = "tracks"       // the tracks, their codec parameters or the metadata changed
 )
 
 // Options are the settings of a Hub; the zero value is good.
@@ -52,8 +60,15 @@ type Options struct {
 	Limits ring.Limits
 	// Grace is how long a stream stays up without its publisher; 0 means DefaultGrace, negative none.
 	Grace time.Duration
-	// MaxLag is how far a viewer may fall behind; 0 means DefaultMaxLag.
+	// Second says what becomes of a publisher whose path has one; the zero value refuses it.
+	Second Second
+	// MaxLag is how far a viewer may fall behind; 0 means DefaultMaxLag. In bytes it is bounded by Limits.
 	MaxLag time.Duration
+	// MaxSkips is how often frames may be left out for a viewer within SkipWindow; once more ends it with the reason slow. 0 means DefaultMaxSkips, negative no bound.
+	MaxSkips int
+	// MaxStart is the most bytes of frames that a viewer is sent at once when it begins. Where there are more since the last keyframe, it gets that keyframe, a still picture, and
+	// goes on at the next. 0 means no bound but that of Limits.
+	MaxStart int64
 	// MaxStreams bounds the number of streams; 0 means DefaultMaxStreams.
 	MaxStreams int
 	// Log takes the events; nil means none.
@@ -79,6 +94,9 @@ func (o Options) filled() Options {
 	}
 	if o.MaxLag <= 0 {
 		o.MaxLag = DefaultMaxLag
+	}
+	if o.MaxSkips == 0 {
+		o.MaxSkips = DefaultMaxSkips
 	}
 	if o.MaxStreams <= 0 {
 		o.MaxStreams = DefaultMaxStreams
@@ -113,21 +131,43 @@ type Info struct {
 	Frames  uint64           `json:"frames"`
 	Bytes   uint64           `json:"bytes"` // received since the start
 	Held    int64            `json:"held"`  // bytes of frames kept now
+	// Publisher and Standby name who publishes and who waits for that (Claim.By); empty if nobody does.
+	Publisher string `json:"publisher,omitempty"`
+	Standby   string `json:"standby,omitempty"`
 }
 
-// Publish makes the caller the publisher of a path. by names it in the log, usually its connection's identity. It returns a lifecycle.ReasonTaken while another
-// publisher is there.
-func (h *Hub) Publish(path, by string) (*Publisher, error) {
+// Publish is Claim for a publisher that only has a name.
+func (h *Hub) Publish(path, by string) (*Publisher, error) { return h.Claim(path, Claim{By: by}) }
+
+// Claim makes the caller the publisher of a path. While another publisher is there, Options.Second decides whether it is to wait or gets a lifecycle.ReasonTaken.
+func (h *Hub) Claim(path string, c Claim) (*Publisher, error) {
 	s, err := h.hold(path)
 	if err != nil {
 		return nil, fmt.Errorf("stream: publish %q: %w", path, err)
 	}
-	p, err := s.takePublisher(by)
+	p, err := s.claimed(c)
 	if err != nil {
 		h.release(s)
 		return nil, fmt.Errorf("stream: publish %q: %w", path, err)
 	}
 	return p, nil
+}
+
+// WriteData adds a data message of somebody else than the publisher to a live stream, at its newest time; false when nothing is live there. data must not change any more.
+func (h *Hub) WriteData(path string, data []byte) bool {
+	h.mu.Lock()
+	s := h.streams[path]
+	h.mu.Unlock()
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state.Status != Live || s.count == 0 {
+		return false
+	}
+	s.appendLocked(Item{Frame: media.Frame{Kind: media.Data, DTS: s.newest, PTS: s.newest, Data: data}}, h.opts.Now())
+	return true
 }
 
 // Open returns the stream of a path for a viewer, which may come before the publisher. The caller must Close it.
@@ -175,6 +215,24 @@ func (h *Hub) List() []Info {
 	}
 	slices.SortFunc(list, func(a, b Info) int { return strings.Compare(a.Path, b.Path) })
 	return list
+}
+
+// EndGraces ends those streams at once that wait for their next publisher. A server that stops calls it when its publishers are gone, so that all is told before it ends.
+func (h *Hub) EndGraces() {
+	h.mu.Lock()
+	all := make([]*Stream, 0, len(h.streams))
+	for _, s := range h.streams {
+		all = append(all, s)
+	}
+	h.mu.Unlock()
+	for _, s := range all {
+		s.mu.Lock()
+		waits, pause := s.grace != nil && s.grace.Stop(), s.pauses
+		s.mu.Unlock()
+		if waits {
+			s.end(pause)
+		}
+	}
 }
 
 // hold finds or makes a stream and counts one more who needs it.

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"time"
@@ -9,34 +10,68 @@ import (
 	"hawser/media"
 )
 
-const (
-	// usualStep is the time between the last frame of one publisher and the first of the next.
-	usualStep = 40 * time.Millisecond
-	// maxBack is how far a timestamp may go back before it is taken for a new time base; less is corrected to the newest.
-	maxBack = time.Second
-	// maxTracks bounds the tracks of one stream.
-	maxTracks = 32
-)
+// videoWait is how long the sound of a publisher that follows one with pictures waits for its own, in media time; then it goes on without.
+const videoWait = time.Second
 
-// Publisher is the one writer of a stream. Its methods must not run at once with each other.
-type Publisher struct {
-	stream *Stream
-	by     string
-	tracks []media.Track // as the publisher has announced them
-	fresh  bool          // tracks differ from the stream's
-	closed bool
-
-	shift   time.Duration // added to the publisher's timestamps
-	shifted bool          // shift is known
-	last    [maxTracks + 1]time.Duration
+// Claim is what a publisher says of itself.
+type Claim struct {
+	// By names it in the log, usually its connection's identity.
+	By string
+	// Replaced is called once, with no lock held, when another publisher has taken its place (SecondTakesOver). Its connection is to be closed with this reason.
+	Replaced func(why lifecycle.Reason)
+	// Unpublished is called once, with no lock held, when the stream ends, after the grace period; not for a publisher that another one followed.
+	Unpublished func(why lifecycle.Reason)
 }
 
-func (s *Stream) takePublisher(by string) (*Publisher, error) {
+// Publisher is the one writer of a stream, or waits to become that. Its methods must not run at once with each other.
+type Publisher struct {
+	stream *Stream
+	claim  Claim
+
+	// guarded by stream.mu
+	tracks   []media.Track // as the publisher has announced them
+	metadata []byte
+	fresh    bool // tracks or metadata may differ from the stream's
+	closed   bool
+	why      lifecycle.Reason // of closed
+	started  bool             // a frame was let through
+	waited   bool             // first is known
+	first    time.Duration    // the publisher's time of its first frame
+	retimer  retimer
+	held     spare
+}
+
+// tellLocked appends an event of the stream with the present state; it is to be logged by tell when no lock is held.
+func (s *Stream) tellLocked(list []lifecycle.Event, kind string, r lifecycle.Reason, detail string) []lifecycle.Event {
+	st := s.state.Status
+	return append(list, lifecycle.Event{Kind: kind, Protocol: "stream", Path: s.path, State: st.String(), Light: st.Light(), Reason: r, Detail: detail})
+}
+
+// tell logs events, and says that the stream has changed if there are any.
+func (s *Stream) tell(list []lifecycle.Event) {
+	for _, e := range list {
+		s.hub.opts.Log.Add(e)
+	}
+	if len(list) > 0 {
+		s.hub.changed(s)
+	}
+}
+
+// claimed makes a publisher, of which the caller has taken a hold on the stream.
+func (s *Stream) claimed(c Claim) (*Publisher, error) {
+	p := &Publisher{stream: s, claim: c, fresh: true, retimer: newRetimer()}
 	s.mu.Lock()
 	if s.publisher != nil {
-		other := s.publisher.by
+		replaced, err := s.waitLocked(p)
+		if err != nil {
+			s.mu.Unlock()
+			return nil, err
+		}
+		events := s.tellLocked(nil, KindStandby, lifecycle.Reason{}, c.By)
 		s.mu.Unlock()
-		return nil, lifecycle.ReasonTaken.With("stream is taken by %s", other)
+		s.tell(events)
+		replaced.replacedNow()
+		return p, nil
 	}
 	if s.grace != nil {
 		if s.grace.Stop() {
@@ -44,17 +79,13 @@ func (s *Stream) takePublisher(by string) (*Publisher, error) {
 		}
 		s.grace = nil
 	}
-	p := &Publisher{stream: s, by: by, fresh: true, tracks: nil}
-	for i := range p.last {
-		p.last[i] = -1
-	}
 	s.publisher = p
 	st := *s.state
 	st.Status, st.Reason = Live, lifecycle.Reason{}
 	s.changeLocked(st, s.hub.opts.Now())
+	events := s.tellLocked(nil, KindPublish, lifecycle.Reason{}, c.By)
 	s.mu.Unlock()
-	s.event(KindPublish, lifecycle.Reason{}, by)
-	s.hub.changed(s)
+	s.tell(events)
 	return p, nil
 }
 
@@ -66,6 +97,8 @@ func (p *Publisher) SetTrack(t media.Track) error {
 	if t.ID < 1 || t.ID > maxTracks {
 		return lifecycle.ReasonLimit.With("stream: track %d: want 1 to %d", t.ID, maxTracks)
 	}
+	p.stream.mu.Lock()
+	defer p.stream.mu.Unlock()
 	i := slices.IndexFunc(p.tracks, func(old media.Track) bool { return old.ID == t.ID })
 	switch {
 	case i < 0:
@@ -77,69 +110,153 @@ func (p *Publisher) SetTrack(t media.Track) error {
 		p.tracks[i] = t
 	}
 	p.fresh = true
+	p.held.drop() // of the parameters before
 	return nil
+}
+
+// SetMetadata says what else is known of the stream, in a form that this package does not look into; it holds from the next frame on and stands in State.Metadata. b must not
+// change any more.
+func (p *Publisher) SetMetadata(b []byte) {
+	p.stream.mu.Lock()
+	defer p.stream.mu.Unlock()
+	if !bytes.Equal(p.metadata, b) {
+		p.metadata, p.fresh = b, true
+	}
 }
 
 func sameTrack(a, b media.Track) bool {
-	return a.Codec == b.Codec && slices.Equal(a.Config, b.Config) && a.Width == b.Width && a.Height == b.Height && a.SampleRate == b.SampleRate && a.Channels == b.Channels
+	return a.Codec == b.Codec && slices.Equal(a.Config, b.Config) && a.Width == b.Width && a.Height == b.Height && a.SampleRate == b.SampleRate && a.Channels == b.Channels && a.Color == b.Color
 }
 
 // Write adds a frame. Its Data must not change any more. Frames of a track that was not announced are refused. Timestamps are the publisher's own; where another
-// publisher was before, they are moved so that they go on from where it stopped, and they never go back within a track.
+// publisher was before, they are moved so that they go on from where it stopped, beginning with a keyframe, and they never go back within a track. A publisher in whose place another
+// one has come gets lifecycle.ReasonReplaced.
 func (p *Publisher) Write(f media.Frame) error {
 	s := p.stream
-	if f.Track < 1 || f.Track > maxTracks || !slices.ContainsFunc(p.tracks, func(t media.Track) bool { return t.ID == f.Track }) {
-		return lifecycle.ReasonBadRequest.With("stream: frame of track %d, which was not announced", f.Track)
-	}
-	if p.closed {
-		return lifecycle.ReasonGone.With("stream: publish %q: closed", s.path)
-	}
 	now := s.hub.opts.Now()
 	s.mu.Lock()
-	announce := p.fresh && p.announceLocked(now)
-	p.retimeLocked(&f)
-	s.appendLocked(Item{Frame: f}, now)
+	var events []lifecycle.Event
+	var replaced *Publisher
+	err := p.writableLocked(f)
+	switch {
+	case err != nil:
+	case p == s.publisher:
+		events = p.writeLocked(events, f, now)
+	case p.heldBackLocked(f):
+		replaced = s.publisher
+		replaced.endLocked(lifecycle.ReasonReplaced.With("%s has taken over", p.claim.By))
+		events = p.writeLocked(s.promoteLocked(replaced.why), f, now)
+	}
 	s.mu.Unlock()
-	if announce {
-		s.event(KindTracks, lifecycle.Reason{}, describe(p.tracks))
-		s.hub.changed(s)
+	s.tell(events)
+	replaced.replacedNow()
+	return err
+}
+
+// writableLocked says why a frame may not be written.
+func (p *Publisher) writableLocked(f media.Frame) error {
+	switch {
+	case p.closed:
+		return p.why.With("stream: publish %q: closed: %v", p.stream.path, p.why)
+	case f.Track < 1 || f.Track > maxTracks || !slices.ContainsFunc(p.tracks, func(t media.Track) bool { return t.ID == f.Track }):
+		return lifecycle.ReasonBadRequest.With("stream: frame of track %d, which was not announced", f.Track)
 	}
 	return nil
 }
 
-// announceLocked makes the publisher's tracks those of the stream; false if they were that already.
+// writeLocked lets a frame into the ring, with the change of tracks that it brings.
+func (p *Publisher) writeLocked(list []lifecycle.Event, f media.Frame, now time.Time) []lifecycle.Event {
+	s := p.stream
+	if !p.started {
+		if s.count > 0 {
+			if !p.startsLocked(f) {
+				return list
+			}
+			p.retimer.start(f.DTS, s.newest+usualStep)
+			gap := now.Sub(s.received)
+			list = s.tellLocked(list, KindGap, lifecycle.Reason{}, gap.Round(time.Millisecond).String())
+			list[len(list)-1].Delay = gap
+		}
+		p.started = true
+	}
+	if p.fresh && p.announceLocked(now) {
+		list = s.tellLocked(list, KindTracks, lifecycle.Reason{}, describe(p.tracks))
+	}
+	if p.retimer.time(&f, s.newest) {
+		s.appendLocked(Item{Frame: f}, now)
+	}
+	return list
+}
+
+// startsLocked says whether the stream may go on with this frame of another publisher: with a keyframe; with any frame if there are no pictures, for which some
+// time is waited where the stream had some.
+func (p *Publisher) startsLocked(f media.Frame) bool {
+	if !p.waited {
+		p.waited, p.first = true, f.DTS
+	}
+	if f.Kind == media.Video {
+		return f.Key
+	}
+	pictures := slices.ContainsFunc(p.tracks, func(t media.Track) bool { return t.Kind == media.Video })
+	return f.Kind == media.Audio && !pictures && (!p.stream.state.Video() || f.DTS-p.first >= videoWait)
+}
+
+// WriteData adds a data message, which belongs to no track, with the publisher's time. It returns the stream's time for it, and false when the message was left out because
+// the publisher waits or is closed. data must not change any more.
+func (p *Publisher) WriteData(dts time.Duration, data []byte) (at time.Duration, ok bool) {
+	s := p.stream
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.closed || p != s.publisher {
+		return 0, false
+	}
+	at = p.retimer.data(dts, s.newest)
+	s.appendLocked(Item{Frame: media.Frame{Kind: media.Data, DTS: at, PTS: at, Data: data}}, s.hub.opts.Now())
+	return at, true
+}
+
+// Time returns the stream's time for a time of the publisher's own, and false when it is not what is published now: it waits, or is closed.
+func (p *Publisher) Time(dts time.Duration) (at time.Duration, ok bool) {
+	p.stream.mu.Lock()
+	defer p.stream.mu.Unlock()
+	return p.retimer.data(dts, p.stream.newest), !p.closed && p == p.stream.publisher
+}
+
+// announceLocked makes the publisher's tracks and metadata those of the stream; false if they were that already.
 func (p *Publisher) announceLocked(now time.Time) bool {
 	p.fresh = false
 	s := p.stream
-	if slices.EqualFunc(s.state.Tracks, p.tracks, sameTrack) {
+	st := *s.state
+	tracks := !slices.EqualFunc(st.Tracks, p.tracks, sameTrack)
+	if !tracks && bytes.Equal(st.Metadata, p.metadata) {
 		return false
 	}
-	st := *s.state
-	st.Tracks = slices.Clone(p.tracks)
+	if tracks {
+		st.Tracks = slices.Clone(p.tracks)
+	}
+	st.Metadata = p.metadata
 	s.changeLocked(st, now)
 	return true
 }
 
-// retimeLocked moves the frame's timestamps onto the stream's time.
-func (p *Publisher) retimeLocked(f *media.Frame) {
-	s := p.stream
-	ahead := f.PTS - f.DTS
-	last := p.last[f.Track]
-	switch {
-	case !p.shifted:
-		p.shifted = true
-		if s.count > 0 {
-			p.shift = s.newest + usualStep - f.DTS
-		}
-	case last >= 0 && f.DTS+p.shift < last-maxBack:
-		p.shift = s.newest + usualStep - f.DTS
-	}
-	f.DTS = max(f.DTS+p.shift, last, 0)
-	f.PTS = f.DTS + max(ahead, 0)
-	p.last[f.Track] = f.DTS
+// endLocked takes a publisher's right to write.
+func (p *Publisher) endLocked(why lifecycle.Reason) {
+	p.closed, p.why = true, why
+	p.held = spare{}
 }
 
-// Close ends the publishing. The stream waits for the next publisher for the grace period; viewers stay.
+// replacedNow tells a publisher that another is in its place, and gives up its hold; p may be nil.
+func (p *Publisher) replacedNow() {
+	if p == nil {
+		return
+	}
+	if p.claim.Replaced != nil {
+		p.claim.Replaced(p.why)
+	}
+	p.stream.hub.release(p.stream)
+}
+
+// Close ends the publishing. If another publisher stands by, it takes over. Else the stream waits for the next one for the grace period; viewers stay.
 func (p *Publisher) Close(r lifecycle.Reason) {
 	s := p.stream
 	s.mu.Lock()
@@ -147,24 +264,41 @@ func (p *Publisher) Close(r lifecycle.Reason) {
 		s.mu.Unlock()
 		return
 	}
-	p.closed = true
-	s.publisher = nil
-	st := *s.state
-	st.Status, st.Reason = Paused, r
-	now := s.hub.opts.Now()
-	s.changeLocked(st, now)
-	grace := s.hub.opts.Grace
-	s.pauses++
-	pause := s.pauses
-	if grace > 0 {
-		s.grace = time.AfterFunc(grace, func() { s.end(pause) }) // the publisher's hold goes over to it
+	p.endLocked(r)
+	var events []lifecycle.Event
+	pause := 0
+	switch {
+	case s.waiting == p:
+		s.waiting = nil
+		events = s.tellLocked(nil, KindStandbyGone, r, p.claim.By)
+	case s.waiting != nil:
+		events = s.promoteLocked(r)
+	default:
+		pause = s.pauseLocked(p, r)
+		events = s.tellLocked(nil, KindGone, r, p.claim.By)
 	}
 	s.mu.Unlock()
-	s.event(KindGone, r, p.by)
-	s.hub.changed(s)
-	if grace <= 0 {
+	s.tell(events)
+	switch {
+	case pause == 0:
+		s.hub.release(s)
+	case s.hub.opts.Grace <= 0:
 		s.end(pause)
 	}
+}
+
+// pauseLocked begins the grace period, to which the publisher's hold goes over, and returns its number.
+func (s *Stream) pauseLocked(p *Publisher, r lifecycle.Reason) int {
+	s.publisher, s.ending = nil, p.claim.Unpublished
+	st := *s.state
+	st.Status, st.Reason = Paused, r
+	s.changeLocked(st, s.hub.opts.Now())
+	s.pauses++
+	pause := s.pauses
+	if grace := s.hub.opts.Grace; grace > 0 {
+		s.grace = time.AfterFunc(grace, func() { s.end(pause) })
+	}
+	return pause
 }
 
 // end is the end of the grace period.
@@ -176,13 +310,18 @@ func (s *Stream) end(pause int) {
 		return
 	}
 	s.grace = nil
+	unpublished := s.ending
+	s.ending = nil
 	st := *s.state
 	st.Status = Ended
 	s.haveKey = false
 	s.changeLocked(st, s.hub.opts.Now())
+	events := s.tellLocked(nil, KindUnpublish, st.Reason, "")
 	s.mu.Unlock()
-	s.event(KindUnpublish, st.Reason, "")
-	s.hub.changed(s)
+	s.tell(events)
+	if unpublished != nil {
+		unpublished(st.Reason)
+	}
 }
 
 // describe names tracks for people.

@@ -64,6 +64,8 @@ type State struct {
 	Status Status
 	// Tracks are the tracks and their codec parameters, by ID.
 	Tracks []media.Track
+	// Metadata is what else the publisher said of the stream (Publisher.SetMetadata); nil for nothing.
+	Metadata []byte
 	// Reason says why the publisher left.
 	Reason lifecycle.Reason
 	// Time is the media time at which the state began to hold.
@@ -83,6 +85,19 @@ func (s *State) Track(id int) *media.Track {
 // Video says whether there is a video track.
 func (s *State) Video() bool {
 	return slices.ContainsFunc(s.Tracks, func(t media.Track) bool { return t.Kind == media.Video })
+}
+
+// lead is the ID of the track at whose keyframes viewers start: the first of video, else the first; 0 if there is none.
+func (s *State) lead() int {
+	for _, t := range s.Tracks {
+		if t.Kind == media.Video {
+			return t.ID
+		}
+	}
+	if len(s.Tracks) > 0 {
+		return s.Tracks[0].ID
+	}
+	return 0
 }
 
 // Item is one entry of a stream's ring: a frame, or a change of the state.
@@ -108,12 +123,16 @@ type Stream struct {
 
 	mu        sync.Mutex
 	publisher *Publisher
-	grace     *time.Timer // runs while Paused, else nil
-	pauses    int         // counts the grace periods
-	state     *State      // as of the newest item
-	key       uint64      // the newest place where a viewer may start
+	waiting   *Publisher                 // the second publisher
+	grace     *time.Timer                // runs while Paused, else nil
+	pauses    int                        // counts the grace periods
+	ending    func(why lifecycle.Reason) // to be called when the grace period ends; may be nil
+	state     *State                     // as of the newest item
+	key       uint64                     // the newest place where a viewer may start
 	haveKey   bool
+	start     int64         // bytes of frames from key on
 	newest    time.Duration // the newest timestamp of any frame
+	received  time.Time     // when the newest frame came
 	viewers   int
 	count     uint64
 	bytes     uint64
@@ -135,8 +154,15 @@ func (s *Stream) Close() { s.hub.release(s) }
 func (s *Stream) Info() Info {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Info{Path: s.path, Status: s.state.Status, Light: s.state.Status.Light(), Tracks: s.state.Tracks, Viewers: s.viewers,
+	info := Info{Path: s.path, Status: s.state.Status, Light: s.state.Status.Light(), Tracks: s.state.Tracks, Viewers: s.viewers,
 		Since: s.since, Frames: s.count, Bytes: s.bytes, Held: s.frames.Stats().Bytes}
+	if s.publisher != nil {
+		info.Publisher = s.publisher.claim.By
+	}
+	if s.waiting != nil {
+		info.Standby = s.waiting.claim.By
+	}
+	return info
 }
 
 // MediaTime returns the newest timestamp while a publisher is here.
@@ -160,6 +186,13 @@ func (s *Stream) Start() (at uint64, state *State, ok bool) {
 	return head, s.state, false
 }
 
+// sinceKey returns how many bytes of frames a viewer who begins now is sent at once.
+func (s *Stream) sinceKey() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.start
+}
+
 // stateAt returns what holds at a place, or nil if that is not kept, or not yet made.
 func (s *Stream) stateAt(seq uint64) *State {
 	s.mu.Lock()
@@ -177,16 +210,20 @@ func (s *Stream) stateAt(seq uint64) *State {
 func (s *Stream) appendLocked(item Item, now time.Time) {
 	item.State = s.state
 	f := &item.Frame
-	item.Start = f.Key && (f.Kind == media.Video || f.Kind == media.Audio && !s.state.Video())
+	item.Start = f.Key && f.Kind != media.Data && f.Track == s.state.lead()
 	seq := s.frames.Append(item, len(item.Frame.Data), now)
 	if item.Changed {
 		return
 	}
-	s.count++
 	s.bytes += uint64(len(f.Data))
-	s.newest = max(s.newest, f.DTS)
+	s.start += int64(len(f.Data))
+	if f.Kind == media.Data {
+		return
+	}
+	s.count++
+	s.newest, s.received = max(s.newest, f.DTS), now
 	if item.Start {
-		s.key, s.haveKey = seq, true
+		s.key, s.haveKey, s.start = seq, true, int64(len(f.Data))
 	}
 }
 
@@ -195,11 +232,4 @@ func (s *Stream) changeLocked(st State, now time.Time) {
 	st.Time = s.newest
 	s.state = &st
 	s.appendLocked(Item{Changed: true}, now)
-}
-
-func (s *Stream) event(kind string, r lifecycle.Reason, detail string) {
-	s.mu.Lock()
-	st := s.state.Status
-	s.mu.Unlock()
-	s.hub.opts.Log.Add(lifecycle.Event{Kind: kind, Protocol: "stream", Path: s.path, State: st.String(), Light: st.Light(), Reason: r, Detail: detail})
 }

@@ -37,6 +37,8 @@ func (textPacker) Pack(item ring.Item[Item]) Packet {
 	}
 	kind := "v"
 	switch {
+	case it.Frame.Kind == media.Data:
+		return Packet{Data: []byte("d" + strconv.FormatInt(it.Frame.DTS.Milliseconds(), 10) + string(it.Frame.Data))}
 	case it.Frame.Kind == media.Audio:
 		kind = "a"
 	case it.Frame.Key:

@@ -41,6 +41,8 @@ type Format struct {
 	// Prelude gives what a viewer must be sent before it gets packets from the place at: headers, codec parameters. skipped is 0 at the start, and the number of
 	// packets left out when a slow viewer goes on at a later keyframe. What it returns is this viewer's alone.
 	Prelude func(s *Stream, at uint64, state *State, skipped uint64) []byte
+	// Gather says how long packets may wait for others.
+	Gather Gather
 }
 
 // Viewer follows a stream in one format. Fill and Arm must not run at once; Close may run at any time.
@@ -57,6 +59,10 @@ type Viewer struct {
 	needKey bool   // packets are left out until one with Key
 	skipped uint64 // left out since the last prelude
 	ended   bool
+	why     lifecycle.Reason // of ended
+
+	skips int       // how often packets were left out since
+	since time.Time // when the present SkipWindow began
 
 	once sync.Once
 }
@@ -83,14 +89,20 @@ func (h *Hub) ViewFrom(path string, f Format, by string, epoch, offset uint64) (
 // view opens the viewer's output. It begins at the first Fill, which looks again where.
 func (s *Stream) view(v *Viewer) *Viewer {
 	at, state := v.place()
+	var g *gate // of a ring that is made here
 	v.output = s.outputs.Open(v.format.Name, s.frames, at, s.hub.opts.Limits, func() func(ring.Item[Item]) (Packet, int) {
 		packer := v.format.New(s, state)
+		g = &gate{gather: v.format.Gather}
 		return func(item ring.Item[Item]) (Packet, int) {
+			g.before(&item.Value)
 			p := packer.Pack(item)
 			p.start, p.changed = item.Value.Start, item.Value.Changed
 			return p, max(len(p.Data), item.Size) // so that nothing is kept here of which the frame is gone
 		}
 	})
+	if g != nil {
+		g.open(v.output.Ring)
+	}
 	v.cursor = v.output.Ring.Cursor(at)
 	s.mu.Lock()
 	s.viewers++
@@ -114,8 +126,18 @@ func (v *Viewer) place() (at uint64, state *State) {
 // Stream returns the stream that is viewed.
 func (v *Viewer) Stream() *Stream { return v.stream }
 
-// Ended says that the stream's end was handed out and nothing follows.
+// Ended says that nothing follows: the stream's end was handed out, or the viewer is too slow. Not to be called while Fill runs.
 func (v *Viewer) Ended() bool { return v.ended }
+
+// Why says why nothing follows: lifecycle.ReasonGone, or ReasonSlow for a viewer for which frames were left out too often. Its connection is to be closed with that reason.
+func (v *Viewer) Why() lifecycle.Reason { return v.why }
+
+// end notes that nothing follows.
+func (v *Viewer) end(why lifecycle.Reason) {
+	if !v.ended {
+		v.ended, v.why = true, why
+	}
+}
 
 // Arm asks for a call of w.Wake when there is something to hand out; false means that there is something now.
 func (v *Viewer) Arm(w ring.Waker) bool { return v.begun && (v.ended || v.cursor.Arm(w)) }
@@ -130,6 +152,9 @@ func (v *Viewer) Fill(dst [][]byte, max int) (out [][]byte, size int) {
 		at, state := v.place()
 		v.cursor.Seek(at)
 		dst, size = v.prelude(dst, at, state, 0)
+		if most := v.stream.hub.opts.MaxStart; most > 0 && !v.needKey && !v.resume && v.stream.sinceKey() > most {
+			dst, size = v.still(dst, size)
+		}
 	}
 	batch := viewerBatches.Get().(*[viewerBatch]ring.Item[Packet])
 	defer viewerBatches.Put(batch)
@@ -140,13 +165,31 @@ func (v *Viewer) Fill(dst [][]byte, max int) (out [][]byte, size int) {
 		case missed > 0:
 			v.fallBehind(from, from+missed)
 		case n == 0:
-			v.ended, v.resume = err != nil, false
+			v.resume = false
+			if err != nil {
+				v.end(lifecycle.ReasonGone)
+			}
 			return dst, size
 		case v.tooLate(batch[0].Time) && v.skip(batch[0].Seq):
 		default:
 			dst, size = v.handAll(dst, size, max, batch[:n])
 		}
 		clear(batch[:n])
+	}
+	return dst, size
+}
+
+// still hands out the keyframe where the cursor stands and leaves out what follows, until the next one.
+func (v *Viewer) still(dst [][]byte, size int) ([][]byte, int) {
+	var key [1]ring.Item[Packet]
+	if n, _, _ := v.cursor.Read(key[:]); n == 1 {
+		dst, size = v.hand(dst, size, key[0])
+	}
+	from := v.cursor.Seq()
+	_, head := v.output.Ring.Bounds()
+	if head > from {
+		v.cursor.Seek(head)
+		v.needKey, v.skipped = true, head-from
 	}
 	return dst, size
 }
@@ -188,7 +231,9 @@ func (v *Viewer) hand(dst [][]byte, size int, item ring.Item[Packet]) ([][]byte,
 		dst = append(dst, p.Data)
 		size += len(p.Data)
 	}
-	v.ended = p.End
+	if p.End {
+		v.end(lifecycle.ReasonGone)
+	}
 	return dst, size
 }
 
@@ -228,14 +273,20 @@ func (v *Viewer) fallBehind(from, oldest uint64) {
 	v.slow(oldest - from)
 }
 
+// slow tells that packets are left out, and ends a viewer for which that was too often.
 func (v *Viewer) slow(left uint64) {
+	o := &v.stream.hub.opts
 	v.needKey = true
-	v.skipped += left
-	if v.skipped > math.MaxInt32 {
-		v.skipped = math.MaxInt32
-	}
-	v.stream.hub.opts.Log.Add(lifecycle.Event{Kind: KindSlow, Protocol: "stream", Conn: v.by, Path: v.stream.path, Light: lifecycle.Amber,
+	v.skipped = min(v.skipped+left, math.MaxInt32)
+	o.Log.Add(lifecycle.Event{Kind: KindSlow, Protocol: "stream", Conn: v.by, Path: v.stream.path, Light: lifecycle.Amber,
 		Reason: lifecycle.ReasonSlow, Detail: strconv.FormatUint(left, 10) + " frames left out"})
+	now := o.Now()
+	if now.Sub(v.since) > SkipWindow {
+		v.since, v.skips = now, 0
+	}
+	if v.skips++; o.MaxSkips > 0 && v.skips > o.MaxSkips {
+		v.end(lifecycle.ReasonSlow.With("frames were left out more than %d times within %v (MaxSkips)", o.MaxSkips, SkipWindow))
+	}
 }
 
 // Close ends the viewing. It may be called more than once.

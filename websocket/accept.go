@@ -16,8 +16,9 @@ import (
 // Accept makes a WebSocket connection of a request (RFC 6455 section 4.2); options may be nil. When the request cannot become one, Accept answers it with the fitting HTTP
 // status and returns a *HandshakeError; the handler has nothing more to do than to return.
 //
-// The connection outlives the handler. net/http keeps two buffers of 4 KB for it until the handler returns, so a handler should go on in a goroutine of its own and return.
-// The request's context ends with the handler, so it is not one to read and write with afterwards.
+// Over HTTP/1.1 the connection outlives the handler. net/http keeps two buffers of 4 KB for it until the handler returns, so a handler should go on in a goroutine of its own and return.
+// The request's context ends with the handler, so it is not one to read and write with afterwards. Over HTTP/2, which AcceptOptions.HTTP2 allows, the connection ends with the handler: one that calls Conn.Hold last
+// is right for both.
 func Accept(w http.ResponseWriter, r *http.Request, options *AcceptOptions) (*Conn, error) {
 	o, s, err := options.fill()
 	if err != nil {
@@ -29,15 +30,19 @@ func Accept(w http.ResponseWriter, r *http.Request, options *AcceptOptions) (*Co
 		refuse(w, herr)
 		return nil, herr
 	}
-	nc, brw, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		herr := &HandshakeError{Status: http.StatusInternalServerError, Reason: "the connection cannot be taken over: " + err.Error()}
-		refuse(w, herr)
-		return nil, herr
+	var nc net.Conn
+	var left []byte
+	if r.ProtoMajor == 2 {
+		nc, err = acceptHTTP2(w, r, &o, agreed)
+	} else {
+		nc, left, err = hijack(w, answer(r, &o, agreed), s.write)
 	}
-	left, err := takeOver(nc, brw.Reader, answer(r, &o, agreed), s.write)
-	if err != nil {
-		nc.Close()
+	var cannot *HandshakeError
+	switch {
+	case errors.As(err, &cannot):
+		refuse(w, cannot)
+		return nil, cannot
+	case err != nil:
 		return nil, fmt.Errorf("websocket: accept: %w", err)
 	}
 	c := newConn(nc, left, agreed, s, connInfo{server: true, url: r.URL, origin: r.Header.Get("Origin"), life: s.log.Open(protocolName, lifecycleServer, r.RemoteAddr)})
@@ -54,6 +59,18 @@ func refuse(w http.ResponseWriter, e *HandshakeError) {
 		w.Header().Set("Sec-WebSocket-Version", version)
 	}
 	http.Error(w, e.Reason, e.Status)
+}
+
+// hijack takes the request's connection over and sends the answer.
+func hijack(w http.ResponseWriter, answer []byte, timeout time.Duration) (nc net.Conn, left []byte, err error) {
+	nc, brw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, nil, &HandshakeError{Status: http.StatusInternalServerError, Reason: "the connection cannot be taken over: " + err.Error()}
+	}
+	if left, err = takeOver(nc, brw.Reader, answer, timeout); err != nil {
+		nc.Close()
+	}
+	return nc, left, err
 }
 
 // takeOver sends the answer on a hijacked connection and returns what the client has already sent behind its request.
@@ -78,20 +95,15 @@ func takeOver(nc net.Conn, r *bufio.Reader, answer []byte, timeout time.Duration
 
 // checkRequest says what is agreed with the client, or what is wrong with its request.
 func checkRequest(r *http.Request, o *AcceptOptions) (agreement, *HandshakeError) {
-	bad := func(status int, format string, args ...any) (agreement, *HandshakeError) {
-		return agreement{}, &HandshakeError{Status: status, Reason: fmt.Sprintf(format, args...)}
+	check := checkUpgrade
+	if r.ProtoMajor == 2 {
+		check = checkHTTP2
 	}
-	switch {
-	case r.ProtoMajor != 1 || !r.ProtoAtLeast(1, 1):
-		return bad(http.StatusHTTPVersionNotSupported, "a WebSocket needs HTTP/1.1, not %s", r.Proto)
-	case !hasToken(r.Header, "Connection", "Upgrade") || !hasToken(r.Header, "Upgrade", "websocket"):
-		return bad(http.StatusUpgradeRequired, "this address speaks WebSocket: the request has no Connection: Upgrade and Upgrade: websocket")
-	case r.Method != http.MethodGet:
-		return bad(http.StatusMethodNotAllowed, "a WebSocket starts with GET, not %s", r.Method)
-	case r.Header.Get("Sec-WebSocket-Version") != version:
-		return bad(http.StatusUpgradeRequired, "version %q of WebSocket is not known, only %s is", r.Header.Get("Sec-WebSocket-Version"), version)
-	case len(r.Header.Values("Sec-WebSocket-Key")) != 1 || !validKey(r.Header.Get("Sec-WebSocket-Key")):
-		return bad(http.StatusBadRequest, "the Sec-WebSocket-Key %q is not 16 bytes in base64", r.Header.Get("Sec-WebSocket-Key"))
+	if herr := check(r, o); herr != nil {
+		return agreement{}, herr
+	}
+	bad := func(status int, format string, args ...any) (agreement, *HandshakeError) {
+		return agreement{}, noUpgrade(status, format, args...)
 	}
 	if origin := r.Header.Get("Origin"); !originAllowed(origin, r.Host, o.Origins) {
 		return bad(http.StatusForbidden, "origin %q is not allowed", origin)
@@ -107,6 +119,28 @@ func checkRequest(r *http.Request, o *AcceptOptions) (agreement, *HandshakeError
 	}
 	agreed.accept(extensions, o.extensions())
 	return agreed, nil
+}
+
+// noUpgrade is a request that does not become a WebSocket.
+func noUpgrade(status int, format string, args ...any) *HandshakeError {
+	return &HandshakeError{Status: status, Reason: fmt.Sprintf(format, args...)}
+}
+
+// checkUpgrade says what is wrong with a request of HTTP/1 as one for a WebSocket (RFC 6455 section 4.2.1), or nil.
+func checkUpgrade(r *http.Request, _ *AcceptOptions) *HandshakeError {
+	switch {
+	case r.ProtoMajor != 1 || !r.ProtoAtLeast(1, 1):
+		return noUpgrade(http.StatusHTTPVersionNotSupported, "a WebSocket needs HTTP/1.1, not %s", r.Proto)
+	case !hasToken(r.Header, "Connection", "Upgrade") || !hasToken(r.Header, "Upgrade", "websocket"):
+		return noUpgrade(http.StatusUpgradeRequired, "this address speaks WebSocket: the request has no Connection: Upgrade and Upgrade: websocket")
+	case r.Method != http.MethodGet:
+		return noUpgrade(http.StatusMethodNotAllowed, "a WebSocket starts with GET, not %s", r.Method)
+	case r.Header.Get("Sec-WebSocket-Version") != version:
+		return noUpgrade(http.StatusUpgradeRequired, "version %q of WebSocket is not known, only %s is", r.Header.Get("Sec-WebSocket-Version"), version)
+	case len(r.Header.Values("Sec-WebSocket-Key")) != 1 || !validKey(r.Header.Get("Sec-WebSocket-Key")):
+		return noUpgrade(http.StatusBadRequest, "the Sec-WebSocket-Key %q is not 16 bytes in base64", r.Header.Get("Sec-WebSocket-Key"))
+	}
+	return nil
 }
 
 // chooseSubprotocol returns the first of the client's that the server has.

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 var benchSizes = []int{128, 512, 4 << 10, 64 << 10}
@@ -28,18 +29,23 @@ func BenchmarkMask(b *testing.B) {
 	}
 }
 
+// BenchmarkUTF8 has the standard library beside ours.
 func BenchmarkUTF8(b *testing.B) {
-	for _, text := range []string{"ascii ", "Привет, ", "日本語", "😀"} {
-		b.Run(strings.TrimSpace(text), func(b *testing.B) {
-			buf := []byte(strings.Repeat(text, 64<<10/len(text)))
-			b.SetBytes(int64(len(buf)))
-			b.ReportAllocs()
-			for b.Loop() {
-				if !validUTF8(buf) {
-					b.Fatal("not valid")
-				}
+	for name, valid := range map[string]func([]byte) bool{"ours": validUTF8, "std": utf8.Valid} {
+		for _, text := range []string{"ascii ", "Привет, ", "日本語", "😀"} {
+			for _, n := range []int{100, 64 << 10} {
+				b.Run(fmt.Sprint(strings.TrimSpace(text), "/", n, "/", name), func(b *testing.B) {
+					buf := []byte(strings.Repeat(text, n/len(text)))
+					b.SetBytes(int64(len(buf)))
+					b.ReportAllocs()
+					for b.Loop() {
+						if !valid(buf) {
+							b.Fatal("not valid")
+						}
+					}
+				})
 			}
-		})
+		}
 	}
 }
 

@@ -18,6 +18,9 @@ import (
 // maxReason is the longest text of a close frame, in bytes.
 const maxReason = maxControl - 2
 
+// letGo is how long a side that ends the connection waits for the peer to see it, before it closes the socket.
+const letGo = time.Second
+
 // Close sends a close frame behind all that was sent before and completes the close handshake (RFC 6455 section 7.1.2): it waits for the peer's close frame, at most the close timeout, drops messages that
 // still come, and closes the network connection. code 0 sends none. A reason of more than 123 bytes is cut. Nothing can be sent once Close is called.
 //
@@ -180,7 +183,7 @@ func (c *Conn) disconnected() Event {
 	return Event{Kind: Disconnected, Conn: c, Err: c.err, Code: c.err.Code, Reason: c.err.Reason, Graceful: c.graceful}
 }
 
-// violated answers a broken rule with a close frame, unless one is sent already, and gives the peer time to read it.
+// violated answers a broken rule with a close frame, unless one is sent already, and cuts the connection behind it (RFC 6455 section 7.1.7).
 func (c *Conn) violated(v *Violation) {
 	critical := c.closing()
 	c.event(Event{Kind: ProtocolError, Err: v, Code: v.Code, Reason: v.Error(), Critical: critical})
@@ -190,12 +193,12 @@ func (c *Conn) violated(v *Violation) {
 	c.mu.Unlock()
 	if !critical {
 		c.startClose(&CloseError{Code: v.Code, Reason: cutReason(v.Error()), Side: Remote, Err: v})
-		c.linger(true)
+		c.shutDown()
 	}
 	c.finish(e, false)
 }
 
-// shake completes the close handshake. The server closes the network connection at once, the client lets it (RFC 6455 section 7.1.1).
+// shake completes the close handshake. The server ends the network connection at once, the client lets it (RFC 6455 section 7.1.1).
 func (c *Conn) shake() {
 	c.mu.Lock()
 	e, peer := c.peer, c.peer
@@ -206,8 +209,10 @@ func (c *Conn) shake() {
 	c.mu.Unlock()
 	c.flushClose()
 	c.event(Event{Kind: Closed, Code: peer.Code, Reason: peer.Reason})
-	if !c.server {
-		c.linger(false)
+	if c.server {
+		c.shutDown()
+	} else {
+		c.linger()
 	}
 	c.finish(e, true)
 }
@@ -228,14 +233,25 @@ func (c *Conn) flushClose() {
 	}
 }
 
-// linger reads and drops what still comes, until the peer closes its side or the close timeout. A connection that is closed with bytes unread is reset, and the peer may then lose our
-// close frame.
-func (c *Conn) linger(shutdown bool) {
+// shutDown ends the writing side behind our close frame, and reads on for at most letGo. A connection that is closed with bytes unread is reset, and the peer may then lose the close frame.
+func (c *Conn) shutDown() {
+	c.flushClose()
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	c.mu.Lock()
+	if c.err == nil && c.deadline != nil && c.set.closeTimeout > letGo {
+		c.deadline.Reset(letGo)
+	}
+	c.mu.Unlock()
+	c.linger()
+}
+
+// linger reads and drops what still comes, until the peer closes its side or the time for that is over.
+func (c *Conn) linger() {
 	c.ignore()
 	c.flushClose()
-	if half, ok := c.nc.(interface{ CloseWrite() error }); ok && shutdown {
-		half.CloseWrite()
-	}
 	for {
 		err := c.r.Next(func([]byte) error { return nil })
 		if errors.Is(err, os.ErrDeadlineExceeded) {

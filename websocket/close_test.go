@@ -3,10 +3,12 @@ package websocket
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"hawser/lifecycle"
 )
@@ -62,6 +64,38 @@ func TestCloseFrameBehindWriteError(t *testing.T) {
 	var e *CloseError
 	if !errors.As(err, &e) || e.Code != 4001 || e.Reason != "restart" || e.Side != Remote {
 		t.Errorf("Read returned %v", err)
+	}
+}
+
+// Whoever ends the network connection lets the peer hear why, however much of what it sent is unread, and waits for it neither long nor for CloseTimeout.
+func TestCutBehindCloseFrame(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		server bool
+		say    frame
+		code   int
+	}{
+		{"a violation/server", true, frame{fin: true, op: 3}, CloseProtocolError},
+		{"a violation/client", false, frame{fin: true, op: 3}, CloseProtocolError},
+		{"too big/server", true, text(strings.Repeat("x", 101)), CloseTooBig},
+		{"a close/server", true, closing(4001, ""), 4001},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c, p := connect(t, tt.server, &AcceptOptions{MaxMessage: 100, CloseTimeout: 10 * patience})
+			go p.Write(append(tt.say.bytes(tt.server), make([]byte, 1<<20)...))
+			go eventsOf(c, testContext(t))
+			heard, err := io.ReadAll(p.r)
+			list, _ := parse(!tt.server, heard, len(heard)+1)
+			if err != nil || len(list) != 1 || list[0].op != OpClose || !strings.HasPrefix(list[0].payload, closing(tt.code, "").payload) {
+				t.Errorf("heard %v, %v", list, err)
+			}
+			select { // although the peer keeps its side
+			case <-c.Done():
+			case <-time.After(patience):
+				t.Error("the connection is kept")
+			}
+		})
 	}
 }
 

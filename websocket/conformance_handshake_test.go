@@ -191,6 +191,7 @@ func TestConformanceClientHandshake(t *testing.T) {
 		{"401", opening{"HTTP/1.1 401 Unauthorized", "WWW-Authenticate: Basic", "Content-Length: 0"}, "", "401"},
 		{"426", opening{"HTTP/1.1 426 Upgrade Required", "Sec-WebSocket-Version: 8", "Content-Length: 0"}, "", "426"},
 		{"503", opening{"HTTP/1.1 503 Service Unavailable", "Retry-After: 1", "Content-Length: 0"}, "", "503"},
+		{"HTTP/1.0", answered.first("HTTP/1.0 101 Switching Protocols"), "", "in HTTP/1.0, want HTTP/1.1"},
 		{"no Upgrade", answered.with("Upgrade:"), "", "Upgrade"},
 		{"another Upgrade", answered.with("Upgrade: h2c"), "", "Upgrade"},
 		{"no Connection", answered.with("Connection:"), "", "Connection"},

@@ -36,7 +36,7 @@ type Deflate struct {
 	// Level is how hard messages are compressed, 1 (fast) to 9 (small); 0 means DefaultLevel. A message that is longer than a window of less than 15 bits is compressed as with level 5.
 	Level int
 	// Threshold is the length of the shortest message that is compressed, in bytes; 0 means DefaultThreshold, negative that all are. A message that would not become shorter goes
-	// as it is.
+	// as it is; but with context takeover the first one is sent compressed whatever its size, and with a negative Threshold all are, so that later ones can refer to them: set it where short messages resemble each other.
 	Threshold int
 	// ServerTakeover lets the server's messages refer to those before, if the client agrees; ClientTakeover likewise the client's.
 	ServerTakeover, ClientTakeover bool

@@ -31,6 +31,22 @@ func BenchmarkDeflate(b *testing.B) {
 	})
 }
 
+// BenchmarkDeflateShort is a short message that refers to those before.
+func BenchmarkDeflateShort(b *testing.B) {
+	c := (&Deflate{Threshold: -1}).codec(deflateParams{}, true)
+	message := quotes(60)
+	var dst []byte
+	for range 1000 {
+		c.Encode(nil, TextMessage, quotes(60))
+	}
+	b.SetBytes(int64(len(message)))
+	b.ReportAllocs()
+	for b.Loop() {
+		dst, _, _ = c.Encode(dst[:0], TextMessage, message)
+	}
+	b.ReportMetric(float64(len(message))/float64(len(dst)), "times-smaller")
+}
+
 func BenchmarkInflate(b *testing.B) {
 	deflateBenchmarks(b, func(b *testing.B, c, to Codec, message []byte) {
 		wire, _, _ := c.Encode(nil, TextMessage, message)

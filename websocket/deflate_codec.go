@@ -14,6 +14,9 @@ import (
 const (
 	// takeoverHistory is how much of what was sent before a connection with takeover remembers, in bytes.
 	takeoverHistory = 8 << 10
+	// shortMessage and shortHistory: the compressors do not look for what was there before in messages below this length (bytes), so they go another way, which looks at so much of what was before.
+	shortMessage = 128
+	shortHistory = 2 << 10
 	// deflateBit is the reserved bit of a compressed message (RFC 7692 section 6).
 	deflateBit = 0x40
 	// firstGuess is how many times longer a message is taken to be than its compressed form, at first.
@@ -48,25 +51,31 @@ func (c *deflateCodec) Reserved() byte { return deflateBit }
 
 // Encode implements Codec.
 func (c *deflateCodec) Encode(dst []byte, _ MessageType, payload []byte) ([]byte, bool, error) {
-	return c.encode(dst, payload, nil)
-}
-
-func (c *deflateCodec) encode(dst, payload, history []byte) ([]byte, bool, error) {
 	if len(payload) < c.threshold || len(payload) == 0 {
 		return dst, false, nil
 	}
 	start := len(dst)
-	dst, err := appendDeflated(dst, payload, history, c.level, c.bits)
+	dst, err := appendDeflated(dst, payload, nil, c.level, c.bits)
 	return dst, err == nil && len(dst)-start < len(payload), err
 }
 
-// Encode implements Codec.
+// Encode implements Codec. A message that grows is sent compressed all the same where others need it to refer to: only what was compressed is remembered.
 func (c *takeoverCodec) Encode(dst []byte, _ MessageType, payload []byte) ([]byte, bool, error) {
-	dst, changed, err := c.encode(dst, payload, c.history)
-	if changed {
-		c.history = keepTail(c.history, payload, min(takeoverHistory, 1<<c.bits))
+	if len(payload) < c.threshold || len(payload) == 0 {
+		return dst, false, nil
 	}
-	return dst, changed, err
+	start := len(dst)
+	var err error
+	if len(payload) < shortMessage && len(c.history) > 0 {
+		dst, err = appendShort(dst, payload, c.history[max(0, len(c.history)-min(shortHistory, 1<<c.bits-len(payload))):])
+	} else {
+		dst, err = appendDeflated(dst, payload, c.history, c.level, c.bits)
+	}
+	if needed := c.threshold < 0 || len(c.history) == 0; err != nil || !needed && len(dst)-start >= len(payload) {
+		return dst, false, err
+	}
+	c.history = keepTail(c.history, payload, min(takeoverHistory, 1<<c.bits))
+	return dst, true, nil
 }
 
 // Forget implements OrderedCodec.
@@ -154,6 +163,19 @@ func appendDeflated(dst, payload, history []byte, level, bits int) ([]byte, erro
 		d.w.ResetDict(nil, nil) // it is not ours to keep
 	}
 	d.pool.Put(d)
+	return dst, err
+}
+
+// shortWriters are borrowed to append what appendShort makes.
+var shortWriters = sync.Pool{New: func() any { return &deflater{} }}
+
+// appendShort appends a compressed short payload that refers to history. It allocates a copy of both.
+func appendShort(dst, payload, history []byte) ([]byte, error) {
+	d := shortWriters.Get().(*deflater)
+	d.out = dst
+	err := flate.StatelessDeflate(d, payload, false, history)
+	dst, d.out = bytes.TrimSuffix(d.out, flushTail), nil
+	shortWriters.Put(d)
 	return dst, err
 }
 

@@ -273,6 +273,35 @@ func TestPreparedCompressed(t *testing.T) {
 	}
 }
 
+// Short messages that resemble each other shrink with takeover, though the first has nothing to refer to; and what is random does not stop them.
+func TestDeflateTakeoverShort(t *testing.T) {
+	options := &Deflate{ServerTakeover: true, Threshold: -1}
+	client, server := both(t, &AcceptOptions{Compression: options}, &DialOptions{Compression: options})
+	size, last := 0, uint64(0)
+	for i := range 100 {
+		m := fmt.Appendf(nil, `{"id":%d,"bid":1.0%04d,"ask":1.0%04d}`, 1000+i, (i*7919)%10000, (i*104729)%10000)
+		if i == 50 {
+			m = noise(40)
+		}
+		if err := server.Write(testContext(t), BinaryMessage, m); err != nil {
+			t.Fatal(err)
+		}
+		if _, got, err := client.Read(testContext(t)); err != nil || !bytes.Equal(got, m) {
+			t.Fatalf("message %d: got %q, %v; want %q", i, got, err, m)
+		}
+		sent, _ := server.Stats()
+		if n := int(sent - last); i > 0 && i != 50 {
+			size += n - 2 // without the frame's header
+		}
+		last = sent
+	}
+	if mean := size / 98; mean > 28 {
+		t.Errorf("messages of about 40 bytes are sent as %d on average", mean)
+	} else {
+		t.Logf("%d bytes on average", mean)
+	}
+}
+
 // With takeover, encoding and sending are one step, whoever sends, and whichever of them gives up.
 func TestDeflateTakeoverManyGoroutines(t *testing.T) {
 	options := &Deflate{ServerTakeover: true, ClientTakeover: true, Threshold: -1}

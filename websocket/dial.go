@@ -130,6 +130,14 @@ func (d *dialer) connect(ctx context.Context) (nc net.Conn, err error) {
 	if d.proxy, err = d.opts.Proxy(withoutUser(d.url)); err != nil {
 		return nil, fmt.Errorf("choosing a proxy: %w", err)
 	}
+	if d.opts.HTTP2 != nil {
+		return d.opts.HTTP2.connect(ctx, d)
+	}
+	return d.network(ctx, "http/1.1")
+}
+
+// network is connect once the proxy is chosen; TLS speaks the protocol (RFC 7301).
+func (d *dialer) network(ctx context.Context, protocol string) (nc net.Conn, err error) {
 	port := map[string]string{"ws": "80", "wss": "443"}[d.url.Scheme]
 	if d.proxy == nil {
 		nc, err = d.opts.NetDial(ctx, "tcp", hostPort(d.url, port))
@@ -139,11 +147,11 @@ func (d *dialer) connect(ctx context.Context) (nc net.Conn, err error) {
 	if err != nil || d.url.Scheme == "ws" {
 		return nc, err
 	}
-	return secure(ctx, nc, d.opts.TLS, d.url.Hostname())
+	return secure(ctx, nc, d.opts.TLS, d.url.Hostname(), protocol)
 }
 
 // secure puts TLS on a connection, which it closes if that fails.
-func secure(ctx context.Context, nc net.Conn, config *tls.Config, name string) (net.Conn, error) {
+func secure(ctx context.Context, nc net.Conn, config *tls.Config, name, protocol string) (net.Conn, error) {
 	config = config.Clone()
 	if config == nil {
 		config = &tls.Config{}
@@ -151,7 +159,7 @@ func secure(ctx context.Context, nc net.Conn, config *tls.Config, name string) (
 	if config.ServerName == "" {
 		config.ServerName = name
 	}
-	config.NextProtos = []string{"http/1.1"}
+	config.NextProtos = []string{protocol}
 	tc := tls.Client(nc, config)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		cutOff(nc)
@@ -214,10 +222,14 @@ func guard(ctx context.Context, nc net.Conn, step func() error) error {
 func (d *dialer) upgrade(ctx context.Context, nc net.Conn) (c *Conn, resp *http.Response, err error) {
 	var left []byte
 	var agreed agreement
-	err = guard(ctx, nc, func() (err error) {
-		resp, left, agreed, err = d.shake(nc)
-		return err
-	})
+	if s, ok := nc.(*h2Client); ok {
+		resp, agreed, err = d.shakeHTTP2(ctx, s)
+	} else {
+		err = guard(ctx, nc, func() (err error) {
+			resp, left, agreed, err = d.shake(nc)
+			return err
+		})
+	}
 	if err != nil {
 		cutOff(nc)
 		return nil, resp, err
@@ -305,9 +317,9 @@ func (d *dialer) request(key string) (*http.Request, error) {
 // judge says what the server has agreed to, or why its answer is no acceptance (RFC 6455 section 4.1).
 func (d *dialer) judge(resp *http.Response, key string) (agreed agreement, reason string) {
 	h := resp.Header
-	protocols := h.Values("Sec-WebSocket-Protocol")
-	agreed.subprotocol = strings.Trim(h.Get("Sec-WebSocket-Protocol"), " \t")
 	switch {
+	case !resp.ProtoAtLeast(1, 1):
+		return agreed, fmt.Sprintf("the server answered %q in %s, want HTTP/1.1", resp.Status, resp.Proto)
 	case resp.StatusCode != http.StatusSwitchingProtocols:
 		return agreed, fmt.Sprintf("the server answered %q, want 101", resp.Status)
 	case !hasToken(h, "Upgrade", "websocket"):
@@ -316,7 +328,15 @@ func (d *dialer) judge(resp *http.Response, key string) (agreed agreement, reaso
 		return agreed, fmt.Sprintf("the answer's Connection is %q, want Upgrade", h.Get("Connection"))
 	case len(h.Values("Sec-WebSocket-Accept")) != 1 || strings.TrimSpace(h.Get("Sec-WebSocket-Accept")) != acceptKey(key):
 		return agreed, fmt.Sprintf("the answer's Sec-WebSocket-Accept is %q, want %q", h.Get("Sec-WebSocket-Accept"), acceptKey(key))
-	case len(protocols) > 1 || len(protocols) == 1 && !slices.Contains(d.opts.Subprotocols, agreed.subprotocol):
+	}
+	return d.judgeChoice(h)
+}
+
+// judgeChoice says what the server has chosen of what it was offered, or why it may not.
+func (d *dialer) judgeChoice(h http.Header) (agreed agreement, reason string) {
+	protocols := h.Values("Sec-WebSocket-Protocol")
+	agreed.subprotocol = strings.Trim(h.Get("Sec-WebSocket-Protocol"), " \t")
+	if len(protocols) > 1 || len(protocols) == 1 && !slices.Contains(d.opts.Subprotocols, agreed.subprotocol) {
 		return agreed, fmt.Sprintf("the server chose subprotocol %q, offered were %q", protocols, d.opts.Subprotocols)
 	}
 	extensions, err := parseExtensions(h)

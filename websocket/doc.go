@@ -1,4 +1,4 @@
-// Package websocket speaks the WebSocket protocol (RFC 6455), as client and as server. It is a package of its own: nothing else of this module is needed to use it.
+// Package websocket speaks the WebSocket protocol (RFC 6455, with compression by RFC 7692 and over HTTP/2 by RFC 8441), as client and as server. It is a package of its own: nothing else of this module is needed to use it.
 // It is not a framework: there are no rooms, no topics and no goroutine that reads for you.
 //
 // A client is a loop over events, from the first attempt to connect to the end:
@@ -15,7 +15,23 @@
 //		}
 //	}
 //
-// Dial and Conn.Read are for those who want one message at a time. A server calls Accept in a handler of net/http and has the same Conn, with the same loop.
+// A server calls Accept in a handler of net/http and has the same Conn, with the same loop:
+//
+//	http.HandleFunc("/live", func(w http.ResponseWriter, r *http.Request) {
+//		conn, err := websocket.Accept(w, r, nil)
+//		if err != nil {
+//			return // the refusal is sent
+//		}
+//		go func() {
+//			for ev := range conn.Events(context.Background()) {
+//				if ev.Kind == websocket.Text {
+//					conn.Write(context.Background(), websocket.TextMessage, ev.Data)
+//				}
+//			}
+//		}()
+//	})
+//
+// Who wants one message at a time, rather than events, uses Dial and Conn.Read. The connection's end is then the error of Read.
 //
 // # Reading
 //
@@ -25,7 +41,12 @@
 // # Writing
 //
 // Any number of goroutines may write, ping and close. Messages are never mixed, and each goroutine's go out in its order. A peer that takes nothing holds up those who write to it, only as long as their contexts,
-// and itself for AcceptOptions.WriteTimeout; Conn.Queue and sources do not wait at all. To send the same to many, make it once with Prepare.
+// and itself for AcceptOptions.WriteTimeout; Conn.Queue does not wait at all, and neither does what is taken from a source (Conn.SetSource). To send the same to many, make it once with Prepare.
+//
+// # Limits
+//
+// A message may have 16 MiB (MaxMessage), compressed or not; one that is longer closes the connection with CloseTooBig. Pages of other origins are refused unless AcceptOptions.Origins names them. No pings are sent unless Keepalive
+// is set; without it a peer that vanishes is found out only when something is written to it.
 //
 // # Compression
 //
@@ -36,6 +57,12 @@
 //
 // Conn.Close does the whole close handshake; Conn.CloseNow does none. Every error after the end is a *CloseError, which is net.ErrClosed to errors.Is. It, the *HandshakeError of a server that refuses and the *ProxyError of a proxy
 // that does, hold a lifecycle.Reason for errors.As: one word for logs, and whether another attempt makes sense.
+//
+// # HTTP/2
+//
+// With AcceptOptions.HTTP2 and DialOptions.HTTP2 a WebSocket is a stream of an HTTP/2 connection, which it shares with others; all else is the same. net/http announces to clients that it takes such streams only if the
+// program was started with GODEBUG=http2xconnect=1 in its environment: os.Setenv comes too late, and there is no go:debug line for it. Over HTTP/2 a connection is a part of its request, so a handler that has started a
+// goroutine as above ends with conn.Hold(), which over HTTP/1.1 returns at once.
 //
 // # The way to the server
 //

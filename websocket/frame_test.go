@@ -281,21 +281,26 @@ func TestCloseCodes(t *testing.T) {
 	}
 }
 
-// FuzzFrameReader checks on both sides that no bytes make the parser panic or go past its limits, and that it makes no difference in which parts they arrive.
+// FuzzFrameReader checks on both sides, with and without an extension, that no bytes make the parser panic or go past its limits, and that it makes no difference in which parts they arrive.
 func FuzzFrameReader(f *testing.F) {
 	for _, tt := range frameTable {
 		if len(tt.frame.payload) < 200 {
-			f.Add(tt.frame.bytes(false), uint8(1))
-			f.Add(tt.frame.bytes(true), uint8(3))
+			f.Add(tt.frame.bytes(false), uint8(1), uint8(0))
+			f.Add(tt.frame.bytes(true), uint8(3), uint8(1))
 		}
 	}
 	for _, r := range rules {
-		f.Add(frames(false, r.send...), uint8(2))
-		f.Add(append(frames(true, r.send...), r.raw...), uint8(7))
+		f.Add(frames(false, r.send...), uint8(2), uint8(0))
+		f.Add(append(frames(true, r.send...), r.raw...), uint8(7), uint8(2))
 	}
-	f.Fuzz(func(t *testing.T, b []byte, size uint8) {
+	f.Fuzz(func(t *testing.T, b []byte, size, flags uint8) {
 		for _, masked := range []bool{false, true} {
-			limits := func(p *parser) { p.maxMessage, p.maxFrame = 200, 150 }
+			limits := func(p *parser) {
+				p.maxMessage, p.maxFrame, p.unknown = 200, 150, flags&1 != 0
+				if flags&2 != 0 {
+					p.rsv = deflateBit
+				}
+			}
 			whole, err1 := parse(masked, b, len(b)+1, limits)
 			parts, err2 := parse(masked, b, int(size)+1, limits)
 			if fmt.Sprint(err1) != fmt.Sprint(err2) || fmt.Sprint(whole) != fmt.Sprint(parts) {
@@ -306,7 +311,11 @@ func FuzzFrameReader(f *testing.F) {
 				t.Fatalf("error %v", err1)
 			}
 			for _, m := range whole {
-				if len(m.payload) > 200 || m.op == OpText && !utf8.ValidString(m.payload) {
+				most := 200
+				if m.rsv != 0 {
+					most += most>>3 + encodedSlack
+				}
+				if len(m.payload) > most || m.op == OpText && m.rsv == 0 && !utf8.ValidString(m.payload) {
 					t.Fatalf("message %v", m)
 				}
 			}

@@ -57,28 +57,43 @@ func (g *gather) stop() {
 // limit is how much may be gathered: not more than the queue takes.
 func (g *gather) limit() int { return min(gatherLimit, g.c.set.queueLimit) }
 
-// send writes a frame, or gathers it. The bytes are the caller's again when it returns.
-func (g *gather) send(ctx context.Context, head, payload []byte) error {
+// frame gathers a frame of a payload, made where it is gathered. false means that it is not gathered, and that nothing is that must go out before it.
+func (g *gather) frame(ctx context.Context, op byte, payload []byte) (bool, error) {
 	if err := ctx.Err(); err != nil {
-		return err
+		return true, err
 	}
-	size := len(head) + len(payload)
 	for {
 		g.mu.Lock()
-		if g.takesLocked(size) {
-			g.addLocked(head, payload)
-			if g.on {
-				g.mu.Unlock()
-				return nil
-			}
-			return g.flushLocked(ctx)
+		if g.takesLocked(maxHeader + len(payload)) {
+			g.openLocked()
+			g.out.b = appendOwn(g.out.b, g.c.server, true, op, payload)
+			return true, g.addedLocked(ctx)
 		}
 		if g.out == nil {
 			g.mu.Unlock()
-			if payload == nil {
-				return g.c.w.Write(ctx, head)
-			}
-			return g.c.w.Write(ctx, head, payload)
+			return false, nil
+		}
+		if err := g.flushLocked(ctx); err != nil {
+			return true, err
+		}
+	}
+}
+
+// send writes a ready-made frame, or gathers it. The bytes are the caller's again when it returns.
+func (g *gather) send(ctx context.Context, frame []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for {
+		g.mu.Lock()
+		if g.takesLocked(len(frame)) {
+			g.openLocked()
+			g.out.b = append(g.out.b, frame...)
+			return g.addedLocked(ctx)
+		}
+		if g.out == nil {
+			g.mu.Unlock()
+			return g.c.w.Write(ctx, frame)
 		}
 		if err := g.flushLocked(ctx); err != nil {
 			return err
@@ -94,11 +109,21 @@ func (g *gather) queue(frames ...[]byte) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.on && g.takesLocked(size) {
-		g.addLocked(frames...)
-		return nil
+	if g.takesLocked(size) {
+		g.openLocked()
+		for _, f := range frames {
+			g.out.b = append(g.out.b, f...)
+		}
+		if g.on {
+			return nil
+		}
+		_, err := g.pushLocked()
+		if err != nil {
+			g.out.b = g.out.b[:len(g.out.b)-size] // as if it had not been taken
+		}
+		return err
 	}
-	if err := g.pushLocked(); err != nil {
+	if _, err := g.pushLocked(); err != nil {
 		return err
 	}
 	return g.c.w.Queue(frames...)
@@ -113,34 +138,43 @@ func (g *gather) takesLocked(size int) bool {
 	return (g.on || have > 0) && size <= gatherFrame && have+size <= g.limit()
 }
 
-func (g *gather) addLocked(frames ...[]byte) {
-	if g.out == nil {
-		g.out = gatherBuffers.Get().(*gatherBuffer)
-		if g.timer == nil {
-			g.timer = time.AfterFunc(g.c.set.gather, g.expire)
-		} else {
-			g.timer.Reset(g.c.set.gather)
-		}
+// openLocked makes sure that there is a buffer to gather in.
+func (g *gather) openLocked() {
+	if g.out != nil {
+		return
 	}
-	for _, f := range frames {
-		g.out.b = append(g.out.b, f...)
+	g.out = gatherBuffers.Get().(*gatherBuffer)
+	if g.timer == nil {
+		g.timer = time.AfterFunc(g.c.set.gather, g.expire)
+	} else {
+		g.timer.Reset(g.c.set.gather)
 	}
 }
 
-// pushLocked hands what is gathered to the writer, whose the buffer is until it is idle.
-func (g *gather) pushLocked() error {
-	if g.out == nil {
+// addedLocked unlocks after a frame was gathered. If that was the last one it goes out now.
+func (g *gather) addedLocked(ctx context.Context) error {
+	if g.on {
+		g.mu.Unlock()
 		return nil
 	}
-	if err := g.c.w.Queue(g.out.b); err != nil {
-		return err
+	return g.flushLocked(ctx)
+}
+
+// pushLocked hands what is gathered to the writer. done says that the system has taken it all, and all before it.
+func (g *gather) pushLocked() (done bool, err error) {
+	if g.out == nil {
+		return false, nil
+	}
+	done, err = g.c.w.QueueNow(g.out.b)
+	if err != nil {
+		return false, err
 	}
 	g.timer.Stop()
-	if g.c.w.Idle() {
+	if done {
 		g.out.free()
-	}
+	} // else it is the writer's until it is written, and nobody's then
 	g.out = nil
-	return nil
+	return done, nil
 }
 
 // push writes what is gathered without waiting. Nothing is gathered any more.
@@ -153,7 +187,7 @@ func (g *gather) push() {
 func (g *gather) expire() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if errors.Is(g.pushLocked(), netio.ErrSlow) {
+	if _, err := g.pushLocked(); errors.Is(err, netio.ErrSlow) {
 		g.timer.Reset(g.c.set.gather)
 	}
 }
@@ -168,9 +202,9 @@ func (g *gather) flush(ctx context.Context) error {
 // flushLocked unlocks. While the writer's queue is full it waits for it and tries again.
 func (g *gather) flushLocked(ctx context.Context) error {
 	for {
-		err := g.pushLocked()
+		done, err := g.pushLocked()
 		g.mu.Unlock()
-		if err != nil && !errors.Is(err, netio.ErrSlow) {
+		if done || err != nil && !errors.Is(err, netio.ErrSlow) {
 			return err
 		}
 		if err2 := g.c.w.Flush(ctx); err2 != nil || err == nil {

@@ -27,6 +27,17 @@ func request(change func(*http.Request)) *http.Request {
 	return r
 }
 
+// overHTTP2 makes a request one of HTTP/2, as net/http gives it to handlers.
+func overHTTP2(method, protocol string) func(*http.Request) {
+	return func(r *http.Request) {
+		r.Method, r.Proto, r.ProtoMajor, r.ProtoMinor = method, "HTTP/2.0", 2, 0
+		r.Header = http.Header{"Sec-Websocket-Version": {version}}
+		if protocol != "" {
+			r.Header[h2Protocol] = []string{protocol}
+		}
+	}
+}
+
 func TestAcceptRefuses(t *testing.T) {
 	header := func(name, value string) func(*http.Request) {
 		return func(r *http.Request) {
@@ -48,6 +59,14 @@ func TestAcceptRefuses(t *testing.T) {
 		{"another protocol", header("Upgrade", "h2c"), nil, 426, "no Connection: Upgrade"},
 		{"POST", func(r *http.Request) { r.Method = "POST" }, nil, 405, "not POST"},
 		{"HTTP/1.0", func(r *http.Request) { r.ProtoMinor = 0; r.Proto = "HTTP/1.0" }, nil, 505, "HTTP/1.1, not HTTP/1.0"},
+		{"a plain request over HTTP/2", overHTTP2("GET", ""), nil, 505, "GODEBUG=http2xconnect=1"},
+		{"a tunnel over HTTP/2", overHTTP2("CONNECT", ""), nil, 505, "an extended CONNECT (RFC 8441), not CONNECT"},
+		{"another protocol over HTTP/2", overHTTP2("CONNECT", "connect-udp"), nil, 501, `not ["connect-udp"]`},
+		{"HTTP/2 where it is off", overHTTP2("CONNECT", "websocket"), nil, 501, "AcceptOptions.HTTP2 is not set"},
+		{"an old version over HTTP/2", func(r *http.Request) {
+			overHTTP2("CONNECT", "websocket")(r)
+			r.Header.Set("Sec-WebSocket-Version", "8")
+		}, &AcceptOptions{HTTP2: true}, 400, `version "8"`},
 		{"an old version", header("Sec-WebSocket-Version", "8"), nil, 426, `version "8"`},
 		{"no key", header("Sec-WebSocket-Key", ""), nil, 400, "16 bytes"},
 		{"a short key", header("Sec-WebSocket-Key", "AAAA"), nil, 400, "16 bytes"},

@@ -49,11 +49,14 @@ func VerifyResponse(req *http.Request, resp *http.Response, options *DialOptions
 	return &Handshake{agreed: agreed, set: s, info: connInfo{url: &u, origin: o.Origin}, remote: u.Host}, nil
 }
 
-// ProcessRequest checks a request as Accept does. The error is a *HandshakeError, whose Status is what to answer, if the request does not become a WebSocket. The Handler's part, that is to send Answer or a refusal, is the caller's.
+// ProcessRequest checks a request of HTTP/1.1 as Accept does. The error is a *HandshakeError, whose Status is what to answer, if the request does not become a WebSocket. The Handler's part, that is to send Answer or a refusal, is the caller's.
 func ProcessRequest(r *http.Request, options *AcceptOptions) (*Handshake, error) {
 	o, s, err := options.fill()
 	if err != nil {
 		return nil, err
+	}
+	if r.ProtoMajor != 1 {
+		return nil, noUpgrade(http.StatusHTTPVersionNotSupported, "this handshake needs HTTP/1.1, not %s", r.Proto)
 	}
 	agreed, herr := checkRequest(r, &o)
 	if herr != nil {

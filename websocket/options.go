@@ -24,8 +24,8 @@ const (
 	DefaultPongTimeout = 10 * time.Second
 	// DefaultHandshakeTimeout bounds Dial.
 	DefaultHandshakeTimeout = 10 * time.Second
-	// DefaultGather is how long answers to messages that came together may wait for each other.
-	DefaultGather = time.Millisecond
+	// DefaultGather is how long answers to messages that came together may wait for each other: about what the write of each by itself would take.
+	DefaultGather = 100 * time.Microsecond
 )
 
 // AcceptOptions are the settings of Accept; nil and the zero value are good.
@@ -39,6 +39,9 @@ type AcceptOptions struct {
 	Origins []string
 	// Header is added to the answer.
 	Header http.Header
+	// HTTP2 accepts WebSockets over HTTP/2 too (RFC 8441), on servers of net/http that announce it: those with GODEBUG=http2xconnect=1 in the environment that the program is started with, to which browsers then come this way
+	// when they have a connection of HTTP/2. Such a connection is a part of its request, so the handler must not return before its end: it calls Conn.Hold last.
+	HTTP2 bool
 
 	// Compression is permessage-deflate (RFC 7692); nil means that nothing is compressed.
 	Compression *Deflate
@@ -63,8 +66,9 @@ type AcceptOptions struct {
 	WriteTimeout time.Duration
 	// QueueLimit bounds what Queue holds, in bytes; 0 means netio.DefaultQueueLimit.
 	QueueLimit int
-	// Gather bounds how long what is sent while messages that came together are handled waits, to go out in one write when the last of them is handled; 0 means DefaultGather, negative
-	// that nothing waits. Messages that came together are those of one read from the network; with Read, the next call of Read says that one of them is handled.
+	// Gather bounds how long what is sent while messages that came together are handled waits, to go out in one write. It goes out when the last of them is handled, or sent with its answer, whatever the bound: that
+	// is only for handlers that are slow, and is so short by default that even then nothing is later than it would be behind the writes that it saves. A larger one trades delay for fewer writes. 0 means
+	// DefaultGather, negative that nothing waits. Messages that came together are those of one read from the network; with Read, the next call of Read says that one of them is handled.
 	Gather time.Duration
 	// Pool flushes the connection; nil means netio's own.
 	Pool *netio.Pool
@@ -91,6 +95,9 @@ type DialOptions struct {
 	ProxyHeader http.Header
 	// ProxyTLS is used for https proxies; nil means the system's roots and the proxy's host name.
 	ProxyTLS *tls.Config
+	// HTTP2 makes the connection a stream of HTTP/2 (RFC 8441), of a network connection that it may share with others; nil means HTTP/1.1. The server must announce that it can: there is no second attempt with HTTP/1.1. With ws the
+	// server must know HTTP/2 without TLS, by prior knowledge.
+	HTTP2 *HTTP2
 	// HandshakeTimeout bounds all until the connection is open; 0 means DefaultHandshakeTimeout, negative that only the context does.
 	HandshakeTimeout time.Duration
 

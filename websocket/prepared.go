@@ -80,7 +80,8 @@ func (p *Prepared) pack(d *deflateCodec, bits int) *preparedFrame {
 	return &preparedFrame{frame, len(frame) - n}
 }
 
-// WritePrepared is Write of a prepared message. A client masks a copy (RFC 6455 section 5.1). Where an extension other than permessage-deflate was agreed on, the message is encoded anew.
+// WritePrepared is Write of a prepared message. A client masks a copy (RFC 6455 section 5.1). Where an extension other than permessage-deflate was agreed on, the message is encoded anew. It
+// returns when the system has taken the message, so a burst of them is a write each: to broadcast, use Queue or a source.
 func (c *Conn) WritePrepared(ctx context.Context, p *Prepared) error {
 	for _, codec := range c.agreed.codecs {
 		if codec.Reserved() != deflateBit {
@@ -93,10 +94,10 @@ func (c *Conn) WritePrepared(ctx context.Context, p *Prepared) error {
 	}
 	defer c.endSend()
 	if c.server {
-		return c.sendError(c.gather.send(ctx, form.frame, nil))
+		return c.sendError(c.gather.send(ctx, form.frame))
 	}
 	f := frameBuffers.Get().(*[]byte)
 	defer putFrame(f)
 	*f = appendMasked((*f)[:0], true, form.frame[0]&^finBit, form.payload())
-	return c.sendError(c.gather.send(ctx, *f, nil))
+	return c.sendError(c.gather.send(ctx, *f))
 }

@@ -80,7 +80,7 @@ func (d *dialer) throughProxy(ctx context.Context, target string) (net.Conn, err
 	}
 	nc, err := d.opts.NetDial(ctx, "tcp", hostPort(d.proxy, port))
 	if err == nil && d.proxy.Scheme == "https" {
-		nc, err = secure(ctx, nc, d.opts.ProxyTLS, d.proxy.Hostname())
+		nc, err = secure(ctx, nc, d.opts.ProxyTLS, d.proxy.Hostname(), "http/1.1")
 	}
 	if err != nil {
 		failed.Err = err

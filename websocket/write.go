@@ -63,19 +63,22 @@ func (c *Conn) writeFrame(ctx context.Context, op byte, payload []byte) error {
 		return err
 	}
 	defer c.endSend()
-	f := frameBuffers.Get().(*[]byte)
-	defer putFrame(f)
-	return c.sendError(c.sendPlain(ctx, f, op, payload))
+	return c.sendError(c.sendPlain(ctx, op, payload))
 }
 
-// sendPlain sends a frame without reserved bits, made in f.
-func (c *Conn) sendPlain(ctx context.Context, f *[]byte, op byte, payload []byte) error {
+// sendPlain sends a frame without reserved bits.
+func (c *Conn) sendPlain(ctx context.Context, op byte, payload []byte) error {
+	if done, err := c.gather.frame(ctx, op, payload); done {
+		return err
+	}
+	f := frameBuffers.Get().(*[]byte)
+	defer putFrame(f)
 	if c.server && len(payload) > copyLimit {
 		*f = appendHeader((*f)[:0], true, op, len(payload))
-		return c.gather.send(ctx, *f, payload)
+		return c.w.Write(ctx, *f, payload)
 	}
 	*f = appendOwn((*f)[:0], c.server, true, op, payload)
-	return c.gather.send(ctx, *f, nil)
+	return c.w.Write(ctx, *f)
 }
 
 func putFrame(f *[]byte) {
@@ -108,9 +111,9 @@ func (c *Conn) writeEncoded(ctx context.Context, typ MessageType, payload []byte
 		c.agreed.forget()
 		return err
 	case rsv == 0:
-		err = c.sendPlain(ctx, f, byte(typ), payload)
+		err = c.sendPlain(ctx, byte(typ), payload)
 	default:
-		err = c.gather.send(ctx, finishFrame(b, byte(typ)|rsv, c.server), nil)
+		err = c.gather.send(ctx, finishFrame(b, byte(typ)|rsv, c.server))
 	}
 	if err != nil {
 		c.agreed.forget()
@@ -136,6 +139,9 @@ var errClientFrames = errors.New("websocket: a client cannot send ready-made fra
 
 // Queue sends whole frames as AppendFrame and Prepared make them, without waiting: it returns netio.ErrSlow, having taken nothing, when more than QueueLimit is waiting. The bytes must not
 // change any more. It is for servers only.
+//
+// A call now and then writes at once. Of a loop that queues for many connections, or much for one, the calls behind the first leave the writing to the workers of the pool, so that all that is queued for a connection
+// until one of them comes to it goes out in one write (see netio.Writer.Queue).
 func (c *Conn) Queue(frames ...[]byte) error {
 	if !c.server {
 		return errClientFrames

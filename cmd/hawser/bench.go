@@ -1,17 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
-	"regexp"
 	"runtime"
-	"strconv"
-	"syscall"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -21,6 +16,10 @@ import (
 const (
 	// benchPath is where the benchmark publishes.
 	benchPath = "/live/bench"
+	// benchGather is the gathering time that is measured beside none.
+	benchGather = 40 * time.Millisecond
+	// benchHistory is how many bytes of the stream a server of the benchmark keeps; its memory is looked at when it holds as much.
+	benchHistory = 2 << 20
 	// settleTime is how long the viewers run before a measurement.
 	settleTime = 3 * time.Second
 	// stopTime is how long a program that was measured may take to stop.
@@ -32,6 +31,9 @@ type benchOptions struct {
 	viewers  int
 	kbps     int
 	duration time.Duration
+	runs     int
+	only     []string
+	most     bool
 }
 
 // benchCommand makes `hawser bench`.
@@ -39,10 +41,12 @@ func benchCommand() *cobra.Command {
 	var o benchOptions
 	c := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure what viewers cost, beside a bare loop of writes",
+		Short: "Measure what viewers cost, beside bare loops of writes and nginx",
 		Long: `Publish one stream to a server of its own and let many viewers follow it; then let a bare loop write the same amount
-of bytes, message by message, to as many sockets. The server, and then the bare loop, has one processor for itself; the
-publisher and the viewers have another. Nothing else should run on the machine.`,
+of bytes to as many sockets. For RTMP that is done with every message written by itself, with sound that waits for the
+next picture (the server's default), and with all waiting for 40 ms; and with nginx and its rtmp module if they are
+installed. The server, and then each of the others, has one processor for itself; the publisher and the viewers have
+another. Nothing else should run on the machine.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context(), c.OutOrStdout()) },
 	}
@@ -50,127 +54,135 @@ publisher and the viewers have another. Nothing else should run on the machine.`
 	c.Flags().IntVar(&o.viewers, "viewers", 500, "how many viewers")
 	c.Flags().IntVar(&o.kbps, "kbps", 2500, "bits per second of the stream, in thousands")
 	c.Flags().DurationVar(&o.duration, "duration", 10*time.Second, "how long to measure")
+	c.Flags().IntVar(&o.runs, "runs", 1, "how often to measure each; the medians are shown")
+	c.Flags().StringSliceVar(&o.only, "only", nil, "measure only those whose names begin with one of these, such as nginx")
+	c.Flags().BoolVar(&o.most, "most", false, "find the largest number of viewers that one processor holds in real time, beginning with --viewers")
 	c.AddCommand(bareCommand())
 	return c
 }
 
-// benchResult is what was measured of one program.
-type benchResult struct {
-	name     string
-	cpu      time.Duration // per viewer and second
-	load     float64       // of one processor
-	p50, p99 time.Duration
-	memory   int64   // per viewer
-	bytes    float64 // per viewer and second
-	lost     int64   // viewers that were disconnected
+// contender is a program that is measured.
+type contender struct {
+	name string
+	bare string // the bare loop that gathers as it does
+	open opener
+	// start starts it; publish is where the stream is to be published, empty if it makes one itself.
+	start func(ctx context.Context, o *benchOptions) (p *child, addr, publish string, err error)
+}
+
+// contenders are those of a protocol, each bare loop after a server whose overhead it is to have.
+func (o *benchOptions) contenders() ([]contender, error) {
+	var list []contender
+	switch o.protocol {
+	case "session":
+		list = []contender{hawserContender("hawser", "bare", "session"), bareContender("bare")}
+	case "rtmp":
+		sound, all := benchGather.String(), benchGather.String()
+		list = []contender{
+			hawserContender("hawser", "bare", "rtmp", "--rtmp-gather-sound", "0"), bareContender("bare"),
+			hawserContender("hawser-sound", "bare-sound", "rtmp", "--rtmp-gather-sound", sound), bareContender("bare-sound", "--gather-sound", sound),
+			hawserContender("hawser-40ms", "bare-40ms", "rtmp", "--rtmp-gather", all), bareContender("bare-40ms", "--gather", all),
+		}
+		if nginx, ok := nginxContender(); ok {
+			list = append(list, nginx)
+		}
+	default:
+		return nil, fmt.Errorf("bench: protocol %q: want rtmp or session", o.protocol)
+	}
+	if len(o.only) == 0 {
+		return list, nil
+	}
+	list = slices.DeleteFunc(list, func(c contender) bool {
+		return !slices.ContainsFunc(o.only, func(name string) bool { return strings.HasPrefix(c.name, name) })
+	})
+	if len(list) == 0 {
+		return nil, fmt.Errorf("bench: nothing installed has a name that begins with one of %q", o.only)
+	}
+	return list, nil
 }
 
 func (o *benchOptions) run(ctx context.Context, w io.Writer) error {
-	open := map[string]opener{"rtmp": openRTMP, "session": openSession}[o.protocol]
-	if open == nil {
-		return fmt.Errorf("bench: protocol %q: want rtmp or session", o.protocol)
+	list, err := o.contenders()
+	if err != nil {
+		return err
 	}
 	if err := pinSelf(min(1, runtime.NumCPU()-1)); err != nil {
 		return fmt.Errorf("bench: %w", err)
 	}
-	served, err := o.measureServer(ctx, open)
-	if err != nil {
-		return fmt.Errorf("bench: server: %w", err)
+	if o.most {
+		return o.findMost(ctx, w, list)
 	}
-	// The loop adds to each message what the protocol adds to it, so that both write as many bytes.
-	stream := newBenchStream(o.kbps)
-	sent, messages := 0, 0
-	for m, due := stream.next(); due < 10*time.Second; m, due = stream.next() {
-		sent += len(m.Payload) + 12
-		messages++
+	results := make([][]benchResult, len(list))
+	for range max(o.runs, 1) {
+		for i, c := range list {
+			r, err := o.measure(ctx, c)
+			if err != nil {
+				return fmt.Errorf("bench: %s: %w", c.name, err)
+			}
+			results[i] = append(results[i], r)
+		}
 	}
-	overhead := max(0, int(served.bytes*10-float64(sent))/messages)
-	bare, err := o.measureBare(ctx, overhead)
-	if err != nil {
-		return fmt.Errorf("bench: bare loop: %w", err)
-	}
-	return o.report(w, served, bare, messages/10)
+	return o.report(w, list, results)
 }
 
-func (o *benchOptions) measureServer(ctx context.Context, open opener) (r benchResult, err error) {
-	p, found, err := startChild(ctx, regexp.MustCompile(`(?s)rtmp://(\S+).*http://(\S+)`), 2, "serve", "--http", "127.0.0.1:0", "--rtmp", "127.0.0.1:0")
-	if err != nil {
-		return r, err
-	}
-	defer p.stop()
-	ctx, cancel := context.WithCancel(ctx)
-	published := make(chan error, 1)
-	go func() {
-		published <- publishBench(ctx, found[1], o.kbps)
-		cancel()
-	}()
-	addr := found[1]
-	if o.protocol == "session" {
-		addr = found[2]
-	}
-	r, err = o.measure(ctx, p, addr, open)
-	r.name = "hawser " + o.protocol
-	cancel()
-	return r, errors.Join(<-published, err)
-}
-
-func (o *benchOptions) measureBare(ctx context.Context, overhead int) (r benchResult, err error) {
-	p, found, err := startChild(ctx, regexp.MustCompile(`on (\S+)`), 1, "bench", "bare", "--kbps", strconv.Itoa(o.kbps), "--overhead", strconv.Itoa(overhead))
-	if err != nil {
-		return r, err
-	}
-	defer p.stop()
-	r, err = o.measure(ctx, p, found[1], openBare)
-	r.name = "bare loop"
-	return r, err
-}
-
-// measure lets the viewers follow and looks at what that costs the program.
-func (o *benchOptions) measure(ctx context.Context, p *child, addr string, open opener) (r benchResult, err error) {
-	pause(ctx, time.Second)
-	_, before, err := usage(p.cmd.Process.Pid)
-	if err != nil {
-		return r, err
-	}
-	var v viewers
-	defer v.close()
-	if err := v.open(ctx, o.viewers, addr, open); err != nil {
-		return r, err
-	}
-	pause(ctx, time.Second)
-	_, rss, err := usage(p.cmd.Process.Pid) // soon: the stream's own history grows too
-	if err != nil {
-		return r, err
-	}
-	pause(ctx, settleTime)
-	cpu, _, _ := usage(p.cmd.Process.Pid)
-	v.start()
-	begin := time.Now()
-	pause(ctx, o.duration)
-	bytes, p50, p99 := v.stop()
-	seconds := time.Since(begin).Seconds()
-	after, _, err := usage(p.cmd.Process.Pid)
-	if err != nil || ctx.Err() != nil {
-		return r, errors.Join(err, ctx.Err())
-	}
-	n := float64(o.viewers)
-	return benchResult{cpu: time.Duration(float64(after-cpu) / n / seconds), load: (after - cpu).Seconds() / seconds, p50: p50, p99: p99,
-		memory: (rss - before) / int64(o.viewers), bytes: float64(bytes) / n / seconds, lost: v.failed.Load()}, nil
-}
-
-func (o *benchOptions) report(w io.Writer, served, bare benchResult, rate int) error {
-	fmt.Fprintf(w, "%d %s viewers of one stream of %d kbit/s (%d messages a second), %v; %s\n\n", o.viewers, o.protocol, o.kbps, rate, o.duration, machine())
-	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "\tCPU per viewer and second\tof a processor\tlatency p50\tp99\tmemory per viewer\treceived per viewer\tlost\t")
-	for _, r := range []benchResult{served, bare} {
-		fmt.Fprintf(t, "%s\t%d µs\t%.0f %%\t%.1f ms\t%.1f ms\t%.1f KB\t%.0f kbit/s\t%d\t\n", r.name, r.cpu.Microseconds(), r.load*100,
-			r.p50.Seconds()*1000, r.p99.Seconds()*1000, float64(r.memory)/1024, r.bytes*8/1000, r.lost)
+// report shows the medians. The ratio is taken within each run.
+func (o *benchOptions) report(w io.Writer, list []contender, results [][]benchResult) error {
+	_, rate := benchSize(o.kbps)
+	fmt.Fprintf(w, "%d %s viewers of one stream of %d kbit/s (%d messages a second), %d x %v; %s\n\n", o.viewers, o.protocol, o.kbps, rate, max(o.runs, 1), o.duration, machine())
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "\tCPU per viewer and second\tx bare\tof a processor\tlatency p50\tp99\tadded p50\tp99\tfirst picture p50\tp99\tmemory per viewer\treceived\tlost\t")
+	plain := slices.IndexFunc(list, func(c contender) bool { return c.name == "bare" })
+	for i, c := range list {
+		row := results[i]
+		of := func(f func(benchResult) float64) float64 { return median(row, f) }
+		millis := func(f func(benchResult) time.Duration) string {
+			return fmt.Sprintf("%.1f ms", of(func(r benchResult) float64 { return f(r).Seconds() * 1000 }))
+		}
+		ratio, added, added99, first, first99 := "", "", "", "", ""
+		if bare := slices.IndexFunc(list, func(b contender) bool { return b.name == c.bare }); bare >= 0 {
+			ratio = ratios(row, results[bare])
+		}
+		if plain >= 0 {
+			base := func(f func(benchResult) time.Duration) string {
+				return fmt.Sprintf("%.1f ms", 1000*(of(func(r benchResult) float64 { return f(r).Seconds() })-median(results[plain], func(r benchResult) float64 { return f(r).Seconds() })))
+			}
+			added, added99 = base(benchResult.latency50), base(benchResult.latency99)
+		}
+		if row[0].first50 > 0 {
+			first, first99 = millis(func(r benchResult) time.Duration { return r.first50 }), millis(func(r benchResult) time.Duration { return r.first99 })
+		}
+		fmt.Fprintf(t, "%s\t%.0f µs\t%s\t%.0f %%\t%s\t%s\t%s\t%s\t%s\t%s\t%.1f KB\t%.0f kbit/s\t%.0f\t\n", c.name,
+			of(func(r benchResult) float64 { return float64(r.cpu.Microseconds()) }), ratio, of(func(r benchResult) float64 { return r.load * 100 }),
+			millis(benchResult.latency50), millis(benchResult.latency99), added, added99, first, first99,
+			of(func(r benchResult) float64 { return float64(r.memory) / 1024 }), of(func(r benchResult) float64 { return r.bytes * 8 / 1000 }), of(func(r benchResult) float64 { return float64(r.lost) }))
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\nratio to the bare loop: %.2f\n", float64(served.cpu)/float64(bare.cpu))
+	_, err := fmt.Fprintln(w, "\nAdded latency is beside the bare loop that writes each message at once. Where the viewers' processor is full, the latencies are its own.")
 	return err
+}
+
+// ratios is the median of the ratios of two programs' processor times, run by run, with the least and the greatest.
+func ratios(rows, bare []benchResult) string {
+	var list []float64
+	for i := range min(len(rows), len(bare)) {
+		list = append(list, float64(rows[i].cpu)/float64(bare[i].cpu))
+	}
+	slices.Sort(list)
+	if len(list) == 1 {
+		return fmt.Sprintf("%.2f", list[0])
+	}
+	return fmt.Sprintf("%.2f (%.2f to %.2f)", list[len(list)/2], list[0], list[len(list)-1])
+}
+
+func median(rows []benchResult, f func(benchResult) float64) float64 {
+	list := make([]float64, len(rows))
+	for i, r := range rows {
+		list[i] = f(r)
+	}
+	slices.Sort(list)
+	return list[len(list)/2]
 }
 
 // machine names the machine as far as it matters here.
@@ -183,44 +195,4 @@ func pause(ctx context.Context, d time.Duration) {
 	case <-time.After(d):
 	case <-ctx.Done():
 	}
-}
-
-// child is a program of this binary that is measured.
-type child struct{ cmd *exec.Cmd }
-
-// startChild starts this binary on the first processor and reads lines until they match.
-func startChild(ctx context.Context, ready *regexp.Regexp, lines int, args ...string) (*child, []string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, nil, err
-	}
-	cmd := exec.CommandContext(ctx, self, args...)
-	cmd.Stderr = os.Stderr
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = stopTime
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := startPinned(cmd, 0); err != nil {
-		return nil, nil, err
-	}
-	scan := bufio.NewScanner(out)
-	text := ""
-	for range lines {
-		if scan.Scan() {
-			text += scan.Text() + "\n"
-		}
-	}
-	p := &child{cmd: cmd}
-	if found := ready.FindStringSubmatch(text); found != nil {
-		return p, found, nil
-	}
-	p.stop()
-	return nil, nil, fmt.Errorf("%q did not say where it listens: %q", args, text)
-}
-
-func (p *child) stop() {
-	p.cmd.Process.Signal(syscall.SIGTERM)
-	p.cmd.Wait()
 }

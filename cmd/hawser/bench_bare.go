@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,6 +16,7 @@ import (
 // a server is compared with.
 func bareCommand() *cobra.Command {
 	var kbps, overhead int
+	var gather, sound time.Duration
 	c := &cobra.Command{
 		Use:    "bare",
 		Hidden: true,
@@ -27,24 +29,51 @@ func bareCommand() *cobra.Command {
 			defer ln.Close()
 			context.AfterFunc(c.Context(), func() { ln.Close() })
 			fmt.Fprintf(c.OutOrStdout(), "bare: on %s\n", ln.Addr())
-			var b bareLoop
+			b := bareLoop{gather: gather, sound: sound}
 			go b.accept(ln)
 			return newBenchStream(kbps).run(c.Context(), func(m rtmp.Message) error {
-				b.write(append(rtmp.AppendMessage(nil, rtmp.OwnChunkSize, m), make([]byte, overhead)...))
+				b.add(m.Type == rtmp.TypeVideo, append(rtmp.AppendMessage(nil, rtmp.OwnChunkSize, m), make([]byte, overhead)...))
 				return nil
 			})
 		},
 	}
 	c.Flags().IntVar(&kbps, "kbps", 2500, "bits per second, in thousands")
 	c.Flags().IntVar(&overhead, "overhead", 0, "bytes added to each message")
+	c.Flags().DurationVar(&gather, "gather", 0, "how long messages wait for others")
+	c.Flags().DurationVar(&sound, "gather-sound", 0, "how long sound waits for the next picture")
 	return c
 }
 
 // bareLoop writes to sockets.
 type bareLoop struct {
-	mu    sync.Mutex
-	conns []net.Conn // keeps the sockets open
-	fds   []int
+	gather, sound time.Duration
+
+	mu      sync.Mutex
+	conns   []net.Conn // keeps the sockets open
+	fds     []int
+	pending []byte // gathered so far
+	timer   *time.Timer
+}
+
+// add writes a message, or lets it wait for others as the server does.
+func (b *bareLoop) add(picture bool, message []byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	wait := b.gather
+	if wait == 0 && !picture {
+		wait = b.sound
+	}
+	if b.pending = append(b.pending, message...); wait == 0 {
+		b.writeLocked()
+	} else if b.timer == nil {
+		b.timer = time.AfterFunc(wait, b.write)
+	}
+}
+
+func (b *bareLoop) write() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.writeLocked()
 }
 
 func (b *bareLoop) accept(ln net.Listener) {
@@ -66,10 +95,14 @@ func (b *bareLoop) accept(ln net.Listener) {
 	}
 }
 
-func (b *bareLoop) write(message []byte) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, fd := range b.fds {
-		writeRaw(fd, message) // a full socket loses it: the viewers are never slow
+// writeLocked writes what is pending, the same bytes to all.
+func (b *bareLoop) writeLocked() {
+	if b.timer != nil {
+		b.timer.Stop()
+		b.timer = nil
 	}
+	for _, fd := range b.fds {
+		writeRaw(fd, b.pending) // a full socket loses it: the viewers are never slow
+	}
+	b.pending = b.pending[:0]
 }

@@ -74,3 +74,9 @@ func usage(pid int) (cpu time.Duration, rss int64, err error) {
 	pages, _ := strconv.ParseInt(f[21], 10, 64)
 	return time.Duration(user+system) * clockTick, pages * int64(os.Getpagesize()), nil
 }
+
+// ownTime is the processor time of this program.
+func ownTime() time.Duration {
+	cpu, _, _ := usage(os.Getpid())
+	return cpu
+}

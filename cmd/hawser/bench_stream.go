@@ -70,6 +70,17 @@ func (s *benchStream) next() (m rtmp.Message, due time.Duration) {
 	return rtmp.Message{Type: rtmp.TypeVideo, StreamID: rtmp.MediaStreamID, Timestamp: uint32(video.Milliseconds()), Payload: s.picture(key)}, video
 }
 
+// benchSize is how many bytes and messages a second of the stream has, with the headers of RTMP.
+func benchSize(kbps int) (bytes, messages int) {
+	const seconds = 10
+	s := newBenchStream(kbps)
+	for m, due := s.next(); due < seconds*time.Second; m, due = s.next() {
+		bytes += len(rtmp.AppendMessage(nil, rtmp.OwnChunkSize, m))
+		messages++
+	}
+	return bytes / seconds, messages / seconds
+}
+
 // picture makes a video frame's body: the FLV header, and one NAL unit that begins with the magic and 8 bytes for the time.
 func (s *benchStream) picture(key bool) []byte {
 	n := s.frameSize(key)

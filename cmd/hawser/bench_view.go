@@ -21,7 +21,7 @@ import (
 )
 
 // sampledViewers is of how many viewers the latency is measured.
-const sampledViewers = 50
+const sampledViewers = 50 // at least
 
 // handshakeSize is the length of each part of RTMP's handshake after the version.
 const handshakeSize = 1536
@@ -36,6 +36,7 @@ type viewers struct {
 	mu        sync.Mutex
 	measure   bool
 	latencies []time.Duration
+	first     []time.Duration // from connect to the first picture, of those sampled
 }
 
 // opener makes a connection a viewer's; what it returns has arrived already.
@@ -43,13 +44,18 @@ type opener func(ctx context.Context, addr string) (net.Conn, error)
 
 // open connects n viewers and starts to read.
 func (v *viewers) open(ctx context.Context, n int, addr string, open opener) error {
+	every := max(1, n/sampledViewers)
+	v.mu.Lock()
+	v.first = nil
+	v.mu.Unlock()
 	for i := range n {
+		begin := time.Now()
 		conn, err := open(ctx, addr)
 		if err != nil {
 			return fmt.Errorf("viewer %d: %w", i, err)
 		}
 		v.conns = append(v.conns, conn)
-		v.running.Go(func() { v.read(conn, i < sampledViewers) })
+		v.running.Go(func() { v.read(conn, begin, i%every == 0) })
 	}
 	return nil
 }
@@ -62,15 +68,22 @@ func (v *viewers) close() {
 	v.running.Wait()
 }
 
-func (v *viewers) read(conn net.Conn, sampled bool) {
+func (v *viewers) read(conn net.Conn, begin time.Time, sampled bool) {
 	r := netio.NewReader(conn, 0)
 	var finder stampFinder
+	first := true
 	for {
 		err := r.Next(func(b []byte) error {
 			v.bytes.Add(int64(len(b)))
 			if sampled {
 				now := time.Now()
-				finder.feed(b, func(sent time.Time) { v.note(now.Sub(sent)) })
+				finder.feed(b, func(sent time.Time) {
+					if first {
+						v.began(now.Sub(begin))
+						first = false
+					}
+					v.note(now.Sub(sent))
+				})
 			}
 			return nil
 		})
@@ -89,6 +102,29 @@ func (v *viewers) note(latency time.Duration) {
 	}
 }
 
+// began notes how long a viewer waited for its first picture.
+func (v *viewers) began(after time.Duration) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.first = append(v.first, after)
+}
+
+// firstPictures returns how long viewers waited for their first picture.
+func (v *viewers) firstPictures() (p50, p99 time.Duration) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return middle(v.first)
+}
+
+// middle returns the median and the 99th percentile, and sorts.
+func middle(list []time.Duration) (p50, p99 time.Duration) {
+	slices.Sort(list)
+	if n := len(list); n > 0 {
+		p50, p99 = list[n/2], list[n*99/100]
+	}
+	return p50, p99
+}
+
 // start begins a measurement, and stop ends it.
 func (v *viewers) start() {
 	v.mu.Lock()
@@ -101,11 +137,7 @@ func (v *viewers) stop() (bytes int64, p50, p99 time.Duration) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.measure = false
-	slices.Sort(v.latencies)
-	n := len(v.latencies)
-	if n > 0 {
-		p50, p99 = v.latencies[n/2], v.latencies[n*99/100]
-	}
+	p50, p99 = middle(v.latencies)
 	return v.bytes.Load(), p50, p99
 }
 

@@ -149,7 +149,7 @@ func rtmpRecord(ev *rtmp.Event) watchRecord {
 		r.Detail = ev.Remote + " " + took
 	case rtmp.EventHandshake:
 		r.Detail = took
-	case rtmp.EventConnectResult, rtmp.EventStatus:
+	case rtmp.EventConnectResult, rtmp.EventStatus, rtmp.EventRedirect:
 		if s := ev.Status; s != nil {
 			r.Status, r.Detail = s.Code, s.Description
 		}
