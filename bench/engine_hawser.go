@@ -56,16 +56,14 @@ func (s *hawser) upgrade(w http.ResponseWriter, r *http.Request) {
 		conn.Wake() // Fill arms the cursor
 	}
 	s.add(c)
-	go c.loop()
+	conn.Handle(c.event)
 }
 
-func (c *hawserConn) loop() {
-	ctx := context.Background()
-	for ev := range c.Events(ctx) {
-		if ev.Kind == websocket.Binary && !c.s.silent {
-			c.Write(ctx, websocket.BinaryMessage, ev.Data) // an error ends the loop too
-		}
+func (c *hawserConn) event(ev websocket.Event) bool {
+	if ev.Kind == websocket.Binary && !c.s.silent {
+		c.Write(context.Background(), websocket.BinaryMessage, ev.Data) // an error ends the connection too
 	}
+	return true
 }
 
 // Fill implements netio.Source.

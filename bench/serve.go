@@ -48,7 +48,7 @@ type entry struct {
 // entries are all engines, the limit first.
 var entries = []entry{
 	{name: "bare", about: "a loop of epoll_wait, read and write, of the same bytes", make: newBare, deflate: true},
-	{name: "hawser", module: "hawser", about: "Events, Write; a broadcast is a ring that each connection follows (SetSource)", make: newHawser, deflate: true},
+	{name: "hawser", module: "hawser", about: "Handle, Write; a broadcast is a ring that each connection follows (SetSource)", make: newHawser, deflate: true},
 	{name: "hawser-queue", module: "hawser", about: "a broadcast is Prepare, then Queue on each connection", make: newHawserQueue, deflate: true, only: cast},
 	{name: "gobwas", module: "github.com/gobwas/ws", about: "lowest level: ReadHeader, Cipher, WriteHeader; CompileFrame", make: newGobwas, deflate: true},
 	{name: "gws", module: "github.com/lxzan/gws", about: "OnMessage, WriteMessage; Broadcaster", make: newGWS, deflate: true},

@@ -1,10 +1,10 @@
 // Package netio is the way in and out of a network connection for servers with many of them: writes that never wait for one slow peer and take all that is pending in one
-// system call, and reads that hold no buffer while nothing arrives.
+// system call, and reads that hold no buffer, and if wanted no goroutine, while nothing arrives.
 //
 // A [Writer] sends two things, in this order: what was queued for this connection alone (replies, control messages), and what its [Source] gives, which is
 // usually the same bytes that many other connections get. It is woken, it does not poll; a few workers of a [Pool] serve all writers, and only a
 // connection whose peer does not take its bytes has a goroutine of its own, for as long as that lasts. A [Reader] waits without a buffer where the system allows it (plain TCP and Unix sockets on Linux);
-// elsewhere, TLS for instance, both fall back to blocking calls with the same behaviour.
+// elsewhere, TLS for instance, both fall back to blocking calls with the same behaviour. A [Watch] calls a function when something arrives, on Linux, for connections taken over with [Own].
 //
 //	w := netio.NewWriter(conn, netio.WriterOptions{})
 //	w.Queue([]byte("220 ready\r\n"))
@@ -36,7 +36,7 @@ func rawConn(c net.Conn) syscall.RawConn {
 		return nil
 	}
 	switch c.(type) {
-	case *net.TCPConn, *net.UnixConn:
+	case *net.TCPConn, *net.UnixConn, *Socket:
 	default:
 		return nil
 	}
@@ -45,4 +45,9 @@ func rawConn(c net.Conn) syscall.RawConn {
 		return nil
 	}
 	return raw
+}
+
+// opError is an error of a connection as package net shows it.
+func opError(c net.Conn, op string, err error) error {
+	return &net.OpError{Op: op, Net: c.LocalAddr().Network(), Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
 }

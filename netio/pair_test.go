@@ -14,6 +14,7 @@ import (
 	"net"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -23,7 +24,7 @@ import (
 const patience = 90 * time.Second
 
 // kinds are the connections that everything is tested over.
-var kinds = []string{"tcp", "unix", "tls", "pipe"}
+var kinds = []string{"tcp", "unix", "tls", "pipe", "own tcp", "own unix"}
 
 // forKinds runs a test over each kind of connection.
 func forKinds(t *testing.T, test func(t *testing.T, near, far net.Conn)) {
@@ -38,6 +39,7 @@ func forKinds(t *testing.T, test func(t *testing.T, near, far net.Conn)) {
 
 // pair returns the two ends of a connection. Their buffers are small, so that a peer that does not read is soon noticed.
 func pair(t testing.TB, kind string) (near, far net.Conn) {
+	kind, own := strings.CutPrefix(kind, "own ")
 	switch kind {
 	case "pipe":
 		near, far = net.Pipe()
@@ -57,6 +59,9 @@ func pair(t testing.TB, kind string) (near, far net.Conn) {
 	}
 	if kind == "tls" {
 		near, far = secure(t, near, far)
+	}
+	if own {
+		near = Own(near)
 	}
 	t.Cleanup(func() { cutOff(near); cutOff(far) })
 	far.SetReadDeadline(time.Now().Add(2 * patience))

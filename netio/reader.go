@@ -86,5 +86,5 @@ func (r *Reader) readOnce(fd uintptr) bool {
 }
 
 func (r *Reader) opError(err error) error {
-	return &net.OpError{Op: "read", Net: r.conn.LocalAddr().Network(), Source: r.conn.LocalAddr(), Addr: r.conn.RemoteAddr(), Err: cause(err, "read")}
+	return opError(r.conn, "read", cause(err, "read"))
 }

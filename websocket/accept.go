@@ -11,12 +11,16 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"hawser/netio"
 )
 
 // Accept makes a WebSocket connection of a request (RFC 6455 section 4.2); options may be nil. When the request cannot become one, Accept answers it with the fitting HTTP
 // status and returns a *HandshakeError; the handler has nothing more to do than to return.
 //
-// Over HTTP/1.1 the connection outlives the handler. net/http keeps two buffers of 4 KB for it until the handler returns, so a handler should go on in a goroutine of its own and return.
+// Over HTTP/1.1 the connection outlives the handler. net/http keeps two buffers of 4 KB and a goroutine for it until the handler returns, so a handler should call Conn.Handle, or go on in a goroutine of its own, and
+// return. Where http.Server has neither ConnState nor ConnContext, nobody else knows the connection, and Accept takes its descriptor over from package net (netio.Own), so that Handle needs
+// no goroutine: what a listener of one's own has returned is then closed.
 // The request's context ends with the handler, so it is not one to read and write with afterwards. Over HTTP/2, which AcceptOptions.HTTP2 allows, the connection ends with the handler: one that calls Conn.Hold last
 // is right for both.
 func Accept(w http.ResponseWriter, r *http.Request, options *AcceptOptions) (*Conn, error) {
@@ -35,7 +39,7 @@ func Accept(w http.ResponseWriter, r *http.Request, options *AcceptOptions) (*Co
 	if r.ProtoMajor == 2 {
 		nc, err = acceptHTTP2(w, r, &o, agreed)
 	} else {
-		nc, left, err = hijack(w, answer(r, &o, agreed), s.write)
+		nc, left, err = hijack(w, r, answer(r, &o, agreed), s.write)
 	}
 	var cannot *HandshakeError
 	switch {
@@ -45,7 +49,7 @@ func Accept(w http.ResponseWriter, r *http.Request, options *AcceptOptions) (*Co
 	case err != nil:
 		return nil, fmt.Errorf("websocket: accept: %w", err)
 	}
-	c := newConn(nc, left, agreed, s, connInfo{server: true, url: r.URL, origin: r.Header.Get("Origin"), life: s.log.Open(protocolName, lifecycleServer, r.RemoteAddr)})
+	c := newConn(nc, left, agreed, s, connInfo{server: true, address: r.URL.String(), origin: r.Header.Get("Origin"), life: s.log.Open(protocolName, lifecycleServer, r.RemoteAddr)})
 	c.life.SetPath(r.URL.Path)
 	c.open()
 	return c, nil
@@ -62,15 +66,19 @@ func refuse(w http.ResponseWriter, e *HandshakeError) {
 }
 
 // hijack takes the request's connection over and sends the answer.
-func hijack(w http.ResponseWriter, answer []byte, timeout time.Duration) (nc net.Conn, left []byte, err error) {
+func hijack(w http.ResponseWriter, r *http.Request, answer []byte, timeout time.Duration) (nc net.Conn, left []byte, err error) {
 	nc, brw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return nil, nil, &HandshakeError{Status: http.StatusInternalServerError, Reason: "the connection cannot be taken over: " + err.Error()}
 	}
 	if left, err = takeOver(nc, brw.Reader, answer, timeout); err != nil {
 		nc.Close()
+		return nil, nil, err
 	}
-	return nc, left, err
+	if s, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && s.ConnState == nil && s.ConnContext == nil {
+		nc = netio.Own(nc) // nobody else knows it
+	}
+	return nc, left, nil
 }
 
 // takeOver sends the answer on a hijacked connection and returns what the client has already sent behind its request.

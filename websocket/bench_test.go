@@ -101,14 +101,16 @@ func BenchmarkFrameReaderParts(b *testing.B) {
 
 // BenchmarkEcho is messages to a server that answers each with itself and back over the loopback, sent by a bare client so many at a time.
 func BenchmarkEcho(b *testing.B) {
-	for _, flight := range []int{1, 16} {
-		for _, n := range []int{512, 64 << 10} {
-			b.Run(fmt.Sprintf("%d x %d", flight, n), func(b *testing.B) {
-				c, peer := connect(b, true, nil)
-				go echo(c)
-				out := bytes.Repeat(binary_(strings.Repeat("x", n)).bytes(true), flight)
-				benchExchange(b, peer.TCPConn, out, flight*len(binary_(strings.Repeat("x", n)).bytes(false)), flight)
-			})
+	for _, by := range forms {
+		for _, flight := range []int{1, 16} {
+			for _, n := range []int{512, 64 << 10} {
+				b.Run(fmt.Sprintf("%s/%d x %d", by.name, flight, n), func(b *testing.B) {
+					c, peer := connect(b, true, nil)
+					go by.echo(c)
+					out := bytes.Repeat(binary_(strings.Repeat("x", n)).bytes(true), flight)
+					benchExchange(b, peer.TCPConn, out, flight*len(binary_(strings.Repeat("x", n)).bytes(false)), flight)
+				})
+			}
 		}
 	}
 }
@@ -162,6 +164,13 @@ func benchExchange(b *testing.B, nc net.Conn, out []byte, size, flight int) {
 // BenchmarkIdleMemory is what the server's end of a connection costs while nothing happens, after it has been used: everything that Go has in use, its
 // goroutine's stack and the bare client's socket included.
 func BenchmarkIdleMemory(b *testing.B) {
+	b.Run("Events", func(b *testing.B) { benchIdleMemory(b, func(c *Conn) { go echo(c) }) })
+	b.Run("Handle", func(b *testing.B) {
+		benchIdleMemory(b, func(c *Conn) { c.Handle(func(ev Event) bool { return answerMessage(c, ev) }) })
+	})
+}
+
+func benchIdleMemory(b *testing.B, follow func(c *Conn)) {
 	const n = 1000
 	for b.Loop() {
 		conns := make(chan *Conn, n)
@@ -171,7 +180,7 @@ func BenchmarkIdleMemory(b *testing.B) {
 				b.Error(err)
 				return
 			}
-			go echo(c)
+			follow(c)
 			conns <- c
 		}))
 		peers := make([]net.Conn, n)

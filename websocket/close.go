@@ -24,7 +24,7 @@ const letGo = time.Second
 // Close sends a close frame behind all that was sent before and completes the close handshake (RFC 6455 section 7.1.2): it waits for the peer's close frame, at most the close timeout, drops messages that
 // still come, and closes the network connection. code 0 sends none. A reason of more than 123 bytes is cut. Nothing can be sent once Close is called.
 //
-// While Read or Events is running, in this goroutine (within the loop) or another, Close does not wait: the one who reads gets the messages that still come and completes the
+// While Read, Events or Handle is running, in this goroutine (within the loop) or another, Close does not wait: the one who reads gets the messages that still come and completes the
 // handshake.
 //
 // Close returns nil if the handshake is complete or left to the one who reads; else the *CloseError of the connection.
@@ -91,7 +91,7 @@ func (c *Conn) startClose(e *CloseError) {
 		c.mu.Unlock()
 		return
 	}
-	c.sent, c.queued = e, make(chan struct{})
+	c.sent, c.partLocked().queued = e, make(chan struct{})
 	c.state = StateClosing
 	c.startDeadlineLocked()
 	c.mu.Unlock()
@@ -106,7 +106,7 @@ func (c *Conn) startClose(e *CloseError) {
 // startDeadlineLocked bounds what is left of the connection's life.
 func (c *Conn) startDeadlineLocked() {
 	if c.deadline == nil {
-		c.deadline = time.AfterFunc(c.set.closeTimeout, c.closeTimedOut)
+		c.partLocked().deadline = time.AfterFunc(c.set.closeTimeout, c.closeTimedOut)
 	}
 }
 
@@ -132,11 +132,11 @@ func (c *Conn) peerCloses(b []byte) error {
 	c.mu.Lock()
 	theirs := c.sent == nil
 	c.state = max(c.state, StateClosing)
-	c.peer = e
+	c.partLocked().peer = e
 	c.mu.Unlock()
 	if theirs {
 		c.life.Set(StateClosing.String(), lifecycle.Amber, e.reason())
-		c.event(Event{Kind: Closing, Code: code, Reason: reason})
+		c.event(&Event{Kind: Closing, Code: code, Reason: reason})
 		c.startClose(&CloseError{Code: code, Side: Remote})
 	}
 	return errPeerClosed
@@ -171,9 +171,10 @@ func (c *Conn) conclude(err error) {
 	unresponsive := c.unresponsive
 	c.mu.Unlock()
 	if unresponsive != nil {
-		c.event(Event{Kind: Unresponsive})
+		c.event(&Event{Kind: Unresponsive})
 	}
-	c.event(c.disconnected())
+	ev := c.disconnected()
+	c.event(&ev)
 }
 
 // disconnected is the last event.
@@ -186,10 +187,10 @@ func (c *Conn) disconnected() Event {
 // violated answers a broken rule with a close frame, unless one is sent already, and cuts the connection behind it (RFC 6455 section 7.1.7).
 func (c *Conn) violated(v *Violation) {
 	critical := c.closing()
-	c.event(Event{Kind: ProtocolError, Err: v, Code: v.Code, Reason: v.Error(), Critical: critical})
+	c.event(&Event{Kind: ProtocolError, Err: v, Code: v.Code, Reason: v.Error(), Critical: critical})
 	e := &CloseError{Code: v.Code, Side: Remote, Err: v}
 	c.mu.Lock()
-	c.final = e
+	c.partLocked().final = e
 	c.mu.Unlock()
 	if !critical {
 		c.startClose(&CloseError{Code: v.Code, Reason: cutReason(v.Error()), Side: Remote, Err: v})
@@ -205,10 +206,10 @@ func (c *Conn) shake() {
 	if c.sent != nil && c.sent.Side == Local {
 		e = c.sent
 	}
-	c.final = e
+	c.partLocked().final = e
 	c.mu.Unlock()
 	c.flushClose()
-	c.event(Event{Kind: Closed, Code: peer.Code, Reason: peer.Reason})
+	c.event(&Event{Kind: Closed, Code: peer.Code, Reason: peer.Reason})
 	if c.server {
 		c.shutDown()
 	} else {
@@ -253,7 +254,7 @@ func (c *Conn) linger() {
 	c.ignore()
 	c.flushClose()
 	for {
-		err := c.r.Next(func([]byte) error { return nil })
+		err := c.wait().r.Next(func([]byte) error { return nil })
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			err = c.interrupted(context.Background())
 			if err == errPoll {
@@ -307,6 +308,9 @@ func (c *Conn) finish(e *CloseError, graceful bool) {
 		cutOff(c.nc)
 	} else {
 		c.nc.Close()
+	}
+	if w := c.watcher.Load(); w != nil {
+		w.Wake() // it tells
 	}
 	c.life.Close(e.reason())
 	c.mu.Lock()

@@ -129,12 +129,12 @@ func TestClose(t *testing.T) {
 		{"not UTF-8", 4000, "a\xff", 4000, "a\uFFFD"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			for swap := range 2 {
+			for i := range 4 {
 				client, server := both(t, nil, nil)
 				ends := [2]*Conn{client, server}
-				a, b := ends[swap], ends[1-swap]
+				a, b := ends[i%2], ends[1-i%2]
 				got := make(chan string, 1)
-				go func() { got <- eventsOf(b, testContext(t)) }()
+				go func() { got <- forms[i/2].events(b, nil) }()
 				if err := a.Close(tt.code, tt.reason); err != nil {
 					t.Errorf("Close returned %v", err)
 				}

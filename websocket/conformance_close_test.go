@@ -45,17 +45,18 @@ func TestConformanceClose(t *testing.T) {
 
 // Section 7.1: this side closes first. What it says is what the peer hears, messages that are on their way still come to the one who reads, and the server is the first to let go.
 func TestConformanceCloseFirst(t *testing.T) {
-	for _, server := range []bool{true, false} {
+	for i := range 4 {
+		server, by := i%2 == 0, forms[i/2]
 		for _, tt := range []struct {
 			code   int
 			reason string
 			hear   string // the payload of the close frame
 		}{{1000, "", "\x03\xe8"}, {1001, "bye", "\x03\xe9bye"}, {4999, "日本", "\x13\x87日本"}, {0, "not said", ""}} {
-			t.Run(fmt.Sprintf("%d/server=%v", tt.code, server), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%d/server=%v/%s", tt.code, server, by.name), func(t *testing.T) {
 				t.Parallel()
 				c, p := connect(t, server, &AcceptOptions{CloseTimeout: 2 * patience})
 				got := make(chan string)
-				go func() { got <- eventsOf(c, testContext(t)) }()
+				go func() { got <- by.events(c, nil) }()
 				p.Write(ping("").bytes(server)) // so that the loop is known to run
 				if f, err := readFrame(p.r, !server); err != nil || f != pong("") {
 					t.Fatalf("heard %v, %v", f.short(), err)

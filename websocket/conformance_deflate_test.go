@@ -104,7 +104,7 @@ func compressing(t *testing.T, server, serverTakeover, clientTakeover bool, bits
 		t.Fatal(err)
 	}
 	t.Cleanup(c.CloseNow)
-	go echo(c)
+	go forms[1].echo(c) // the server above has the other form
 	p.peer = <-peers
 	return p
 }

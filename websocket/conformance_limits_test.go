@@ -69,19 +69,21 @@ func TestConformanceRoundTrips(t *testing.T) {
 	const messages = 1000
 	for _, server := range []bool{true, false} {
 		for _, n := range []int{0, 16, 64, 256, 1024, 4096} {
-			t.Run(fmt.Sprintf("%d/server=%v", n, server), func(t *testing.T) {
-				t.Parallel()
-				c, p := connect(t, server, nil)
-				go echo(c)
-				f := frame{fin: true, op: OpText + byte(n/16%2), payload: strings.Repeat("*", n)}
-				for i := range messages {
-					p.Write(f.bytes(server))
-					if got, err := readFrame(p.r, !server); err != nil || got != f {
-						t.Fatalf("message %d: %v, %v", i, got.short(), err)
+			for _, by := range forms {
+				t.Run(fmt.Sprintf("%d/server=%v/%s", n, server, by.name), func(t *testing.T) {
+					t.Parallel()
+					c, p := connect(t, server, nil)
+					go by.echo(c)
+					f := frame{fin: true, op: OpText + byte(n/16%2), payload: strings.Repeat("*", n)}
+					for i := range messages {
+						p.Write(f.bytes(server))
+						if got, err := readFrame(p.r, !server); err != nil || got != f {
+							t.Fatalf("message %d: %v, %v", i, got.short(), err)
+						}
 					}
-				}
-				c.CloseNow()
-			})
+					c.CloseNow()
+				})
+			}
 		}
 	}
 }

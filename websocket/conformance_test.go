@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 )
 
-// The conformance suite: dialogues between a bare peer, whose every byte is the test's, and an end that echoes messages, over real sockets, on both sides, with the same bytes
+// The conformance suite: dialogues between a bare peer, whose every byte is the test's, and an end that echoes messages, over real sockets, on both sides, by Events and by Handle, with the same bytes
 // cut in different ways. Each file is a chapter of RFC 6455 or RFC 7692.
 
 // turn is what the peer says, and the frames that it must hear before it goes on.
@@ -95,29 +95,31 @@ func joined(list [][]byte) [][]byte {
 func converse(t *testing.T, list []dialogue) {
 	for _, d := range list {
 		for _, server := range []bool{true, false} {
-			t.Run(d.name+map[bool]string{true: "/server", false: "/client"}[server], func(t *testing.T) {
-				t.Parallel()
-				for how, cut := range deliveries {
-					if d.whole && how != atOnce {
-						continue
+			for _, by := range forms {
+				t.Run(d.name+map[bool]string{true: "/server/", false: "/client/"}[server]+by.name, func(t *testing.T) {
+					t.Parallel()
+					for how, cut := range deliveries {
+						if d.whole && how != atOnce {
+							continue
+						}
+						if err := d.run(t, server, by, cut); err != nil {
+							t.Errorf("%s: %v", how, err)
+						}
 					}
-					if err := d.run(t, server, cut); err != nil {
-						t.Errorf("%s: %v", how, err)
-					}
-				}
-			})
+				})
+			}
 		}
 	}
 }
 
-func (d dialogue) run(t *testing.T, server bool, cut func(turn, bool) [][]byte) error {
+func (d dialogue) run(t *testing.T, server bool, by form, cut func(turn, bool) [][]byte) error {
 	d.options.CloseTimeout = 10 * patience // what waits for it is too late
 	c, p := connect(t, server, &d.options)
 	if d.whole {
 		p.SetDeadline(time.Now().Add(6 * patience))
 	}
 	ended := make(chan struct{})
-	go func() { defer close(ended); echo(c) }()
+	go func() { defer close(ended); by.echo(c) }()
 	closed := false
 	for i, u := range d.turns {
 		if i == len(d.turns)-1 && (len(u.hear) == 0 || u.hear[len(u.hear)-1].op != OpClose) {

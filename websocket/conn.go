@@ -61,19 +61,19 @@ func (s *State) UnmarshalText(b []byte) error {
 
 // connInfo is what a connection knows of itself.
 type connInfo struct {
-	server bool
-	url    *url.URL
-	origin string
-	life   *lifecycle.Conn
+	address string
+	origin  string
+	life    *lifecycle.Conn
+	server  bool
 }
 
-// Conn is one end of a WebSocket connection. All methods may run at once, except that one goroutine at a time reads with Read or Events, and that SetSource comes before the first
+// Conn is one end of a WebSocket connection. All methods may run at once, except that one at a time reads with Read, Events or Handle, and that SetSource comes before the first
 // Wake. Somebody must read: pings, pongs and the close handshake are answered by whoever reads.
 type Conn struct {
 	connInfo
 	nc     net.Conn
-	set    settings
-	agreed agreement
+	set    *settings
+	agreed *agreement
 	w      *netio.Writer
 	source netio.Source
 
@@ -84,62 +84,92 @@ type Conn struct {
 	gather gather
 	turn   chan struct{} // held by who sends, where the codecs want their messages in order; else nil
 
-	reading  atomic.Bool   // somebody reads
-	turns    atomic.Uint32 // counts how often who reads began or ended to wait for the network: odd while it waits
-	progress atomic.Uint32 // counts the reads that ended within a frame
-	pong     atomic.Bool   // a pong has come since the last keepalive ping
+	reading  atomic.Bool                 // somebody reads
+	watcher  atomic.Pointer[netio.Watch] // of Handle
+	turns    atomic.Uint32               // counts how often who reads began or ended to wait for the network: odd while it waits
+	progress atomic.Uint32               // counts the reads that ended within a frame
+	pong     atomic.Bool                 // a pong has come since the last keepalive ping
 
 	// Owned by whoever reads.
-	r         *netio.Reader
 	p         parser
-	feedNew   func([]byte) error
+	in        *incoming        // nil: nobody has waited yet
 	left      []byte           // read but not yet parsed
 	yield     func(Event) bool // nil: nobody wants events
 	stopped   bool             // yield has said so
-	wantMsg   bool             // Read waits for msg
-	msg       message          // what Read gets
+	wantMsg   bool             // Read waits for in.msg
 	gathering bool             // more messages came together with the one being handled
-	watched   <-chan struct{}  // the Done of the context whose end interrupts the reader
-	unwatch   func() bool
 	poller    *time.Timer
 
 	wakeMu sync.Mutex // guards the read deadline
 	polled bool       // why it is set: Poll; else a context
 
-	mu           sync.Mutex
-	state        State
-	sent         *CloseError   // what our close frame says
-	final        *CloseError   // how it will end once the peer lets go
-	broken       *CloseError   // why nothing can be written any more
-	err          *CloseError   // how it ended
-	ended        bool          // and nothing is left to be done
-	graceful     bool          // with a whole close handshake
-	peer         *CloseError   // what the peer's close frame says
-	queued       chan struct{} // closed when our close frame is queued; made with sent
-	unresponsive *CloseError   // no pong came; it ends with this, whatever else is seen
-	keeper       *keeper
-	deadline     *time.Timer // of the close handshake
-	done         chan struct{}
+	mu       sync.Mutex
+	state    State
+	sent     *CloseError // what our close frame says
+	broken   *CloseError // why nothing can be written any more
+	err      *CloseError // how it ended
+	ended    bool        // and nothing is left to be done
+	graceful bool        // with a whole close handshake
+	*farewell
+	keeper *keeper
+	done   chan struct{}
 }
 
-// newConn makes a connection of a network connection whose handshake is done; left is what the peer has already sent.
-func newConn(nc net.Conn, left []byte, agreed agreement, s settings, info connInfo) *Conn {
-	c := &Conn{connInfo: info, nc: nc, set: s, agreed: agreed, left: left}
-	size := blockingRead
-	switch nc.(type) {
-	case *net.TCPConn, *net.UnixConn:
-		size = 0
+// incoming is what only a reader needs that waits in a goroutine.
+type incoming struct {
+	r       *netio.Reader
+	feed    func([]byte) error
+	msg     message         // what Read gets
+	watched <-chan struct{} // the Done of the context whose end interrupts the reader
+	unwatch func() bool
+}
+
+// farewell is what only a connection needs that is about to end. It is guarded by the connection's mu.
+type farewell struct {
+	final        *CloseError   // how it will end once the peer lets go
+	peer         *CloseError   // what the peer's close frame says
+	unresponsive *CloseError   // no pong came; it ends with this, whatever else is seen
+	queued       chan struct{} // closed when our close frame is queued; made with sent
+	deadline     *time.Timer   // of the close handshake
+}
+
+// noFarewell is that of all connections whose end is not in sight. It never changes.
+var noFarewell farewell
+
+// partLocked returns the connection's own farewell.
+func (c *Conn) partLocked() *farewell {
+	if c.farewell == &noFarewell {
+		c.farewell = new(farewell)
 	}
-	c.r = netio.NewReader(nc, size)
+	return c.farewell
+}
+
+// noAgreement is what most handshakes agree on. It never changes.
+var noAgreement agreement
+
+// newConn makes a connection of a network connection whose handshake is done; left is what the peer has already sent.
+func newConn(nc net.Conn, left []byte, agreed agreement, s *settings, info connInfo) *Conn {
+	c := &Conn{connInfo: info, nc: nc, set: s, agreed: &noAgreement, farewell: &noFarewell, left: left}
 	c.w = netio.NewWriter(nc, netio.WriterOptions{Pool: s.pool, QueueLimit: s.queueLimit, Timeout: s.write, OnError: c.writeFailed})
 	c.w.SetSource((*conduit)(c))
 	c.p = parser{masked: info.server, unknown: s.unknown, rsv: agreed.rsv, maxMessage: s.maxMessage, maxFrame: s.maxFrame, emit: c.received}
 	c.gather.c = c
+	if agreed.subprotocol != "" || len(agreed.codecs) > 0 {
+		c.agreed = &agreed
+	}
 	if agreed.ordered() {
 		c.turn = make(chan struct{}, 1)
 	}
-	c.feedNew = c.feed
 	return c
+}
+
+// readSize is how much is read at once; 0 means netio's default.
+func readSize(nc net.Conn) int {
+	switch nc.(type) {
+	case *net.TCPConn, *net.UnixConn, *netio.Socket:
+		return 0
+	}
+	return blockingRead
 }
 
 // open begins the connection's life.
@@ -159,8 +189,14 @@ func (c *Conn) ID() string { return c.life.ID() }
 // Server says which end this is.
 func (c *Conn) Server() bool { return c.server }
 
-// URL returns the address: the one dialed, or that of the request. It must not be changed.
-func (c *Conn) URL() *url.URL { return c.url }
+// URL returns the address: the one dialed, or that of the request. It is made anew with each call.
+func (c *Conn) URL() *url.URL {
+	u, err := url.ParseRequestURI(c.address)
+	if err != nil {
+		u, _ = url.Parse(c.address)
+	}
+	return u
+}
 
 // Origin returns the Origin of the client's request; empty if there was none.
 func (c *Conn) Origin() string { return c.origin }

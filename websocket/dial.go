@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"hawser/lifecycle"
+	"hawser/netio"
 )
 
 const (
@@ -28,7 +29,8 @@ type dialer struct {
 	url   *url.URL
 	proxy *url.URL // nil: none; known once connect has begun
 	opts  DialOptions
-	set   settings
+	set   *settings
+	own   bool // nobody else can have the network connection
 	life  *lifecycle.Conn
 }
 
@@ -61,7 +63,7 @@ func newDialer(address string, options *DialOptions) (*dialer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("websocket: dial %q: %w", shownAddress(address), err)
 	}
-	d := &dialer{url: u, opts: o, set: s, life: s.log.Open(protocolName, lifecycle.Client, u.Host)}
+	d := &dialer{url: u, opts: o, set: s, own: options == nil || options.NetDial == nil, life: s.log.Open(protocolName, lifecycle.Client, u.Host)}
 	d.life.SetPath(u.Path)
 	d.life.Set(StateConnecting.String(), lifecycle.Amber, lifecycle.Reason{})
 	return d, nil
@@ -234,7 +236,10 @@ func (d *dialer) upgrade(ctx context.Context, nc net.Conn) (c *Conn, resp *http.
 		cutOff(nc)
 		return nil, resp, err
 	}
-	c = newConn(nc, left, agreed, d.set, connInfo{url: d.url, origin: d.opts.Origin, life: d.life})
+	if d.own {
+		nc = netio.Own(nc)
+	}
+	c = newConn(nc, left, agreed, d.set, connInfo{address: d.url.String(), origin: d.opts.Origin, life: d.life})
 	c.open()
 	return c, resp, nil
 }

@@ -35,8 +35,9 @@
 //
 // # Reading
 //
-// One goroutine at a time reads, with Conn.Read, Conn.Events or Client.Events. It also answers pings and the peer's close, so somebody must read. A context that ends, or a loop that is left, ends the waiting and
-// not the connection: the next Read goes on where the last one stopped.
+// One goroutine at a time reads, with Conn.Read, Conn.Events or Client.Events. Conn.Handle takes a function instead, and needs no goroutine while nothing comes: it is the form for servers
+// with many connections. Who reads also answers pings and the peer's close, so somebody must read. A context that ends, or a loop that is left, ends the waiting and not the connection: the next Read goes on where the
+// last one stopped.
 //
 // # Writing
 //

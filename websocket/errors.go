@@ -9,7 +9,7 @@ import (
 	"hawser/lifecycle"
 )
 
-// ErrReading is returned by Read when another Read or Events of the same connection is running.
+// ErrReading is returned by Read when another Read, Events or Handle of the same connection is running.
 var ErrReading = errors.New("websocket: somebody else is reading from this connection")
 
 // The close codes of RFC 6455 section 7.4.1 and of the registry of IANA. 3000 to 3999 are for registered, 4000 to 4999 for private use.

@@ -99,6 +99,37 @@ func ExampleClient() {
 	// graceful: true
 }
 
+// A server with many connections, most of them idle: no goroutine waits for them.
+func ExampleConn_Handle() {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return // Accept has answered
+		}
+		conn.Handle(func(ev websocket.Event) bool {
+			if ev.Kind == websocket.Text {
+				conn.Write(context.Background(), websocket.TextMessage, ev.Data) // an error comes as Disconnected too
+			}
+			return true
+		})
+	}))
+	defer server.Close()
+
+	ctx := context.Background()
+	conn, err := websocket.Dial(ctx, strings.Replace(server.URL, "http", "ws", 1), nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	conn.Write(ctx, websocket.TextMessage, []byte("hello"))
+	_, data, err := conn.Read(ctx)
+	fmt.Printf("%s %v\n", data, err)
+	fmt.Println(conn.Close(websocket.CloseNormal, ""))
+	// Output:
+	// hello <nil>
+	// <nil>
+}
+
 // A client that comes back whatever happens, until the loop is left. It leaves where another attempt makes no sense.
 func ExampleClient_persistent() {
 	var attempts int

@@ -124,16 +124,27 @@ func TestOrigins(t *testing.T) {
 
 func serve(t testing.TB, o *AcceptOptions, handle func(*Conn)) string {
 	t.Helper()
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return "ws://" + serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
 		if c, err := Accept(w, r, o); err == nil {
 			go func() {
 				handle(c)
 				c.Close(CloseNormal, "")
 			}()
 		}
-	}))
-	t.Cleanup(s.Close)
-	return "ws" + strings.TrimPrefix(s.URL, "http")
+	})
+}
+
+// serveHTTP serves with nobody else knowing the connections, unlike package httptest: Accept takes them over.
+func serveHTTP(t testing.TB, handle http.HandlerFunc) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: handle}
+	go s.Serve(l)
+	t.Cleanup(func() { s.Close() })
+	return l.Addr().String()
 }
 
 func TestHandshakeAgrees(t *testing.T) {
@@ -328,16 +339,7 @@ func TestTLS(t *testing.T) {
 }
 
 // echo answers every message with itself.
-func echo(c *Conn) {
-	for ev := range c.Events(context.Background()) {
-		switch ev.Kind {
-		case Text:
-			c.Write(context.Background(), TextMessage, ev.Data)
-		case Binary:
-			c.Write(context.Background(), BinaryMessage, ev.Data)
-		}
-	}
-}
+func echo(c *Conn) { forms[0].echo(c) }
 
 func TestErrorTexts(t *testing.T) {
 	for _, tt := range []struct {

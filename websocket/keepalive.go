@@ -88,7 +88,7 @@ func (c *Conn) unresponsiveNow() {
 	e := &CloseError{Code: CloseAbnormal, Side: Remote, Err: fmt.Errorf("no pong came within %v: %w", c.set.pongTimeout, os.ErrDeadlineExceeded)}
 	c.mu.Lock()
 	if c.err == nil {
-		c.unresponsive = e
+		c.partLocked().unresponsive = e
 	}
 	c.mu.Unlock()
 	c.startClose(&CloseError{Code: ClosePolicy, Reason: "no pong", Side: Local, Err: e.Err})

@@ -9,13 +9,14 @@ import (
 	"net/http"
 
 	"hawser/lifecycle"
+	"hawser/netio"
 )
 
 // Handshake is an opening handshake that two ends have agreed on, for those who bring their own connection and carry the request and the answer themselves; others use Dial and Accept. A client makes the request with
 // PrepareRequest and gets the Handshake of the answer from VerifyResponse; a server gets that of the request from ProcessRequest and sends Answer. NewConn then makes the Conn.
 type Handshake struct {
 	agreed agreement
-	set    settings
+	set    *settings // nil: it has its connection
 	info   connInfo
 	answer []byte
 	remote string
@@ -46,7 +47,7 @@ func VerifyResponse(req *http.Request, resp *http.Response, options *DialOptions
 	if reason != "" {
 		return nil, &HandshakeError{Status: resp.StatusCode, Reason: reason, Response: resp}
 	}
-	return &Handshake{agreed: agreed, set: s, info: connInfo{url: &u, origin: o.Origin}, remote: u.Host}, nil
+	return &Handshake{agreed: agreed, set: s, info: connInfo{address: u.String(), origin: o.Origin}, remote: u.Host}, nil
 }
 
 // ProcessRequest checks a request of HTTP/1.1 as Accept does. The error is a *HandshakeError, whose Status is what to answer, if the request does not become a WebSocket. The Handler's part, that is to send Answer or a refusal, is the caller's.
@@ -62,7 +63,7 @@ func ProcessRequest(r *http.Request, options *AcceptOptions) (*Handshake, error)
 	if herr != nil {
 		return nil, herr
 	}
-	info := connInfo{server: true, url: r.URL, origin: r.Header.Get("Origin")}
+	info := connInfo{server: true, address: r.URL.String(), origin: r.Header.Get("Origin")}
 	return &Handshake{agreed: agreed, set: s, info: info, answer: answer(r, &o, agreed), remote: r.RemoteAddr}, nil
 }
 
@@ -84,9 +85,9 @@ func (h *Handshake) Subprotocol() string { return h.agreed.subprotocol }
 // Extensions returns the extensions agreed on, as in the server's answer; empty if there are none.
 func (h *Handshake) Extensions() string { return h.agreed.extensions }
 
-// NewConn makes a connection of nc, behind the handshake; left is what was read from nc beyond that. It can be called once. The connection then owns nc.
+// NewConn makes a connection of nc, behind the handshake; left is what was read from nc beyond that. It can be called once. The connection then owns nc; a plain socket it takes over (netio.Own).
 func (h *Handshake) NewConn(nc net.Conn, left []byte) (*Conn, error) {
-	if h.set.closeTimeout == 0 {
+	if h.set == nil {
 		return nil, errors.New("websocket: new connection: this handshake has its connection already, or was not agreed on")
 	}
 	info, side := h.info, lifecycle.Client
@@ -94,8 +95,8 @@ func (h *Handshake) NewConn(nc net.Conn, left []byte) (*Conn, error) {
 		side = lifecycleServer
 	}
 	info.life = h.set.log.Open(protocolName, side, h.remote)
-	info.life.SetPath(info.url.Path)
-	c := newConn(nc, bytes.Clone(left), h.agreed, h.set, info)
+	c := newConn(netio.Own(nc), bytes.Clone(left), h.agreed, h.set, info)
+	c.life.SetPath(c.URL().Path)
 	*h = Handshake{}
 	c.open()
 	return c, nil

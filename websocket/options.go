@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"sync/atomic"
 	"time"
 
 	"hawser/lifecycle"
@@ -58,7 +59,7 @@ type AcceptOptions struct {
 	Keepalive time.Duration
 	// PongTimeout is how long the pong for a keepalive ping may take before the peer counts as Unresponsive; 0 means DefaultPongTimeout, negative that it is not awaited.
 	PongTimeout time.Duration
-	// Poll is how often Events yields a Poll; 0 means never.
+	// Poll is how often Events and Handle give a Poll; 0 means never.
 	Poll time.Duration
 	// CloseTimeout bounds what a close waits for the peer; 0 means DefaultCloseTimeout.
 	CloseTimeout time.Duration
@@ -119,7 +120,7 @@ type DialOptions struct {
 	Log          *lifecycle.Log
 }
 
-// settings are the options that a connection keeps, filled in. Connections with the same options share nothing else, so the struct is small enough to be held by value.
+// settings are the options that a connection keeps, filled in.
 type settings struct {
 	maxMessage, maxFrame         int64
 	unknown                      bool
@@ -131,7 +132,7 @@ type settings struct {
 }
 
 // fill puts the defaults in.
-func (s settings) fill() settings {
+func (s settings) fill() *settings {
 	def := func(d *time.Duration, to time.Duration) {
 		if *d == 0 {
 			*d = to
@@ -149,8 +150,15 @@ func (s settings) fill() settings {
 	case s.maxMessage < 0:
 		s.maxMessage = 0
 	}
-	return s
+	if last := lastSettings.Load(); last != nil && *last == s {
+		return last
+	}
+	lastSettings.Store(&s)
+	return &s
 }
+
+// lastSettings are shared by the connections that are made one after the other with the same options, as those of a server are. They never change.
+var lastSettings atomic.Pointer[settings]
 
 func (s settings) validate() error {
 	var errs []error
@@ -169,7 +177,7 @@ func (s settings) validate() error {
 }
 
 // fill checks the options and puts the defaults in; o may be nil.
-func (o *AcceptOptions) fill() (AcceptOptions, settings, error) {
+func (o *AcceptOptions) fill() (AcceptOptions, *settings, error) {
 	if o == nil {
 		o = &AcceptOptions{}
 	}
@@ -185,7 +193,7 @@ func (o *AcceptOptions) fill() (AcceptOptions, settings, error) {
 }
 
 // fill checks the options and puts the defaults in; o may be nil.
-func (o *DialOptions) fill() (DialOptions, settings, error) {
+func (o *DialOptions) fill() (DialOptions, *settings, error) {
 	if o == nil {
 		o = &DialOptions{}
 	}

@@ -34,22 +34,26 @@ type parser struct {
 	// the frame; more says that bytes are left behind it.
 	emit func(op, rsv byte, payload []byte, more bool) error
 
-	// The header, when it comes in parts.
-	head  [maxHeader]byte
-	nhead int
+	part *parted // of the frame that is arriving, if its header or a control frame comes in parts
 
 	// The frame whose payload is arriving.
-	inFrame bool
-	first   byte // its first byte
-	key     [4]byte
 	pos     int64 // payload bytes taken
 	left    int64 // payload bytes to come
-	ctl     []byte
+	key     [4]byte
+	first   byte // its first byte
+	inFrame bool
 
 	// The message that is arriving; op 0: none.
 	op, msgRSV byte
-	msg        *[]byte
 	text       utf8Check
+	msg        *[]byte
+}
+
+// parted holds the beginning of a header, and then of a control frame's payload.
+type parted struct {
+	head  [maxHeader]byte
+	nhead int
+	ctl   []byte
 }
 
 // feed takes bytes, which it unmasks in place, and returns how many it has taken: all of them unless there is an error.
@@ -77,24 +81,25 @@ func (p *parser) feed(b []byte) (int, error) {
 
 // header takes bytes of a frame header and starts the frame when the header is whole.
 func (p *parser) header(b []byte) (int, error) {
-	if p.nhead == 0 {
+	if p.part == nil {
 		if size := headerSize(b); size > 0 && len(b) >= size {
 			return size, p.start(b[:size])
 		}
+		p.part = new(parted)
 	}
-	n := 0
+	n, part := 0, p.part
 	for n < len(b) {
-		p.head[p.nhead] = b[n]
-		p.nhead++
+		part.head[part.nhead] = b[n]
+		part.nhead++
 		n++
-		h := p.head[:p.nhead]
+		h := part.head[:part.nhead]
 		if len(h) == 2 {
 			if err := p.check(h[0], h[1]); err != nil { // before its length is there
 				return n, err
 			}
 		}
 		if size := headerSize(h); size == len(h) {
-			p.nhead = 0
+			p.part = nil
 			return n, p.start(h)
 		}
 	}
@@ -242,12 +247,15 @@ func (p *parser) payload(b []byte, more bool) error {
 // control collects a control frame, which hardly ever comes in parts.
 func (p *parser) control(b []byte, more bool) error {
 	if p.inFrame {
-		p.ctl = append(p.ctl, b...)
+		if p.part == nil {
+			p.part = new(parted)
+		}
+		p.part.ctl = append(p.part.ctl, b...)
 		return nil
 	}
-	if p.ctl != nil {
-		b = append(p.ctl, b...)
-		p.ctl = nil
+	if p.part != nil {
+		b = append(p.part.ctl, b...)
+		p.part = nil
 	}
 	return p.emit(p.first&opBits, 0, b, more)
 }

@@ -8,6 +8,8 @@ import (
 	"iter"
 	"os"
 	"time"
+
+	"hawser/netio"
 )
 
 // What received returns to stop the parser.
@@ -37,8 +39,8 @@ func (c *Conn) Read(ctx context.Context) (MessageType, []byte, error) {
 		err := c.round(ctx)
 		switch {
 		case err == errStop:
-			m := c.msg
-			c.msg = message{}
+			m := c.in.msg
+			c.in.msg = message{}
 			return m.typ, m.data, nil
 		case err == nil, err == errPoll:
 			continue
@@ -70,9 +72,7 @@ func (c *Conn) startEvents(ctx context.Context, yield func(Event) bool) bool {
 	err := c.startReading(ctx)
 	if err == nil {
 		c.yield, c.stopped, c.wantMsg = yield, false, false
-		if c.set.poll > 0 {
-			c.poller = time.AfterFunc(c.set.poll, c.poll)
-		}
+		c.startPoll()
 		return true
 	}
 	var closed *CloseError
@@ -86,9 +86,7 @@ func (c *Conn) startEvents(ctx context.Context, yield func(Event) bool) bool {
 }
 
 func (c *Conn) endEvents() {
-	if c.poller != nil {
-		c.poller.Stop()
-	}
+	c.endPoll()
 	c.yield = nil
 	c.ignore()
 	c.reading.Store(false)
@@ -113,7 +111,7 @@ func (c *Conn) loop(ctx context.Context) {
 //go:noinline
 func (c *Conn) givePoll() error {
 	c.poller.Reset(c.set.poll)
-	return c.give(Event{Kind: Poll})
+	return c.give(&Event{Kind: Poll})
 }
 
 // leave ends the loop: with the connection if it has ended, else without.
@@ -124,6 +122,13 @@ func (c *Conn) leave(ctx context.Context, err error) {
 	case err == errStop && c.closing():
 		c.drain() // nobody else would
 	}
+}
+
+// ending says whether there is no more to read for others than the end.
+func (c *Conn) ending() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sent != nil || c.err != nil
 }
 
 // closing says whether our close frame is sent.
@@ -139,7 +144,7 @@ func (c *Conn) startReading(ctx context.Context) error {
 		return fmt.Errorf("websocket: read: %w", err)
 	}
 	if !c.reading.CompareAndSwap(false, true) {
-		if !c.closing() {
+		if !c.ending() {
 			return ErrReading
 		}
 		select { // Close reads
@@ -153,25 +158,29 @@ func (c *Conn) startReading(ctx context.Context) error {
 		c.reading.Store(false)
 		return err
 	}
+	c.wait()
 	c.watch(ctx)
 	return nil
 }
 
 // watch lets the end of ctx interrupt the reader. Reading again with the same context costs nothing.
 func (c *Conn) watch(ctx context.Context) {
-	if done := ctx.Done(); done != c.watched {
+	if done := ctx.Done(); done != c.in.watched {
 		c.ignore()
 		if done != nil {
-			c.watched, c.unwatch = done, context.AfterFunc(ctx, func() { c.interrupt(false) })
+			c.in.watched, c.in.unwatch = done, context.AfterFunc(ctx, func() { c.interrupt(false) })
 		}
 	}
 }
 
 func (c *Conn) ignore() {
-	if c.unwatch != nil {
-		c.unwatch()
+	if c.in == nil {
+		return
 	}
-	c.watched, c.unwatch = nil, nil
+	if c.in.unwatch != nil {
+		c.in.unwatch()
+	}
+	c.in.watched, c.in.unwatch = nil, nil
 }
 
 func (c *Conn) poll() { c.interrupt(true) }
@@ -181,6 +190,10 @@ func (c *Conn) interrupt(poll bool) {
 	c.wakeMu.Lock()
 	defer c.wakeMu.Unlock()
 	c.polled = c.polled || poll
+	if w := c.watcher.Load(); w != nil {
+		w.Wake()
+		return
+	}
 	c.nc.SetReadDeadline(longAgo)
 }
 
@@ -204,35 +217,67 @@ func (c *Conn) interrupted(ctx context.Context) error {
 
 // round parses what is there, or waits for more and parses that.
 func (c *Conn) round(ctx context.Context) error {
-	if b := c.left; len(b) > 0 {
-		c.left = nil
-		n, err := c.p.feed(b)
-		if n < len(b) {
-			c.left = b[n:]
-		}
-		return err
+	if len(c.left) > 0 {
+		return c.feedLeft()
 	}
-	if c.gathering {
-		c.gathering = false
-		c.gather.push() // and not wait: a reader that waits for a peer that waits for its reader would wait for ever
-	}
+	c.push()
+	in := c.wait()
 	c.turns.Add(1)
-	err := c.r.Next(c.feedNew)
+	err := in.r.Next(in.feed)
 	if c.turns.Load()%2 != 0 { // feed was not called
 		c.turns.Add(1)
 	}
-	if c.p.inFrame || c.p.nhead > 0 {
-		c.progress.Add(1)
-	}
+	c.note()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return c.interrupted(ctx)
 	}
 	return err
 }
 
+// wait returns what a reader needs to wait for the network.
+func (c *Conn) wait() *incoming {
+	if c.in == nil {
+		c.in = &incoming{r: netio.NewReader(c.nc, readSize(c.nc)), feed: c.feedArrived}
+	}
+	return c.in
+}
+
+// feedLeft parses what an earlier reader has left.
+func (c *Conn) feedLeft() error {
+	b := c.left
+	if len(b) == 0 {
+		return nil
+	}
+	c.left = nil
+	n, err := c.p.feed(b)
+	if n < len(b) {
+		c.left = b[n:]
+	}
+	return err
+}
+
+// push sends what was gathered while messages were handled. It does not wait: a reader that waits for a peer that waits for its reader would wait for ever.
+func (c *Conn) push() {
+	if c.gathering {
+		c.gathering = false
+		c.gather.push()
+	}
+}
+
+// note counts a read that ended within a frame.
+func (c *Conn) note() {
+	if c.p.inFrame || c.p.part != nil {
+		c.progress.Add(1)
+	}
+}
+
+func (c *Conn) feedArrived(b []byte) error {
+	c.turns.Add(1)
+	return c.feed(b)
+}
+
 // feed parses what has just arrived and keeps what the reader leaves.
 func (c *Conn) feed(b []byte) error {
-	c.turns.Add(1)
 	n, err := c.p.feed(b)
 	if err == errStop && n < len(b) {
 		c.left = bytes.Clone(b[n:])
@@ -247,7 +292,7 @@ func (c *Conn) received(op, rsv byte, b []byte, more bool) error {
 			c.gather.start()
 			c.gathering = true
 		} else {
-			c.gather.stop() // what is sent now takes the rest along; round flushes if nothing is
+			c.gather.stop() // what is sent now takes the rest along; push does if nothing is
 		}
 	}
 	if rsv != 0 {
@@ -256,10 +301,10 @@ func (c *Conn) received(op, rsv byte, b []byte, more bool) error {
 	switch op {
 	case OpPing:
 		c.queueControl(OpPong, b)
-		return c.give(Event{Kind: Ping, Data: b})
+		return c.give(&Event{Kind: Ping, Data: b})
 	case OpPong:
 		c.pong.Store(true)
-		return c.give(Event{Kind: Pong, Data: b})
+		return c.give(&Event{Kind: Pong, Data: b})
 	case OpClose:
 		return c.peerCloses(b)
 	}
@@ -267,9 +312,9 @@ func (c *Conn) received(op, rsv byte, b []byte, more bool) error {
 		return c.giveMessage(op, b)
 	}
 	if c.p.take(b) {
-		c.msg = message{MessageType(op), b}
+		c.in.msg = message{MessageType(op), b}
 	} else {
-		c.msg = message{MessageType(op), append(make([]byte, 0, len(b)), b...)}
+		c.in.msg = message{MessageType(op), append(make([]byte, 0, len(b)), b...)}
 	}
 	return errStop
 }
@@ -297,7 +342,7 @@ func (c *Conn) receivedEncoded(op, rsv byte, b []byte) error {
 	default:
 		data = append(make([]byte, 0, len(data)), data...)
 	}
-	c.msg = message{MessageType(op), data}
+	c.in.msg = message{MessageType(op), data}
 	return errStop
 }
 
@@ -305,15 +350,15 @@ func (c *Conn) receivedEncoded(op, rsv byte, b []byte) error {
 func (c *Conn) giveMessage(op byte, b []byte) error {
 	switch op {
 	case OpText:
-		return c.give(Event{Kind: Text, Data: b})
+		return c.give(&Event{Kind: Text, Data: b})
 	case OpBinary:
-		return c.give(Event{Kind: Binary, Data: b})
+		return c.give(&Event{Kind: Binary, Data: b})
 	}
-	return c.give(Event{Kind: UnknownMessage, Opcode: op, Data: b})
+	return c.give(&Event{Kind: UnknownMessage, Opcode: op, Data: b})
 }
 
 // give yields an event from within the parser.
-func (c *Conn) give(ev Event) error {
+func (c *Conn) give(ev *Event) error {
 	if !c.event(ev) {
 		return errStop
 	}
@@ -321,10 +366,10 @@ func (c *Conn) give(ev Event) error {
 }
 
 // event yields an event, if somebody wants events; false means that the loop was left.
-func (c *Conn) event(ev Event) bool {
+func (c *Conn) event(ev *Event) bool {
 	if c.yield != nil && !c.stopped {
 		ev.Conn = c
-		c.stopped = !c.yield(ev)
+		c.stopped = !c.yield(*ev)
 	}
 	return !c.stopped
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -118,29 +117,35 @@ func TestRulesClient(t *testing.T) { testRules(t, false) }
 
 func testRules(t *testing.T, server bool) {
 	for _, r := range rules {
-		t.Run(r.name, func(t *testing.T) {
-			t.Parallel()
-			c, peer := connect(t, server, &AcceptOptions{MaxMessage: r.max, MaxFrame: r.frame, Unknown: r.opened})
-			closes := slices.ContainsFunc(r.send, func(f frame) bool { return f.op == OpClose })
-			out := append(frames(server, r.send...), rawFor(server, r.raw)...)
-			if r.code == 0 && !closes {
-				out = append(out, closing(CloseNormal, "").bytes(server)...)
-				r.want += " closing:1000 closed:1000"
-			}
-			answer := make(chan []byte, 1)
-			go func() { answer <- peer.exchange(out, !server) }()
-			got := eventsOf(c, testContext(t))
-			want := strings.TrimSpace(r.want) + " disconnected:graceful"
-			if r.code != 0 {
-				want = fmt.Sprintf("%s protocol_error:%d disconnected:failed", r.want, r.code)
-			}
-			if got != strings.TrimSpace(want) {
-				t.Errorf("got events\n%s, want\n%s", got, want)
-			}
-			checkAnswer(t, <-answer, server, r)
-			checkEnd(t, c, r.code)
-		})
+		for _, by := range forms {
+			t.Run(r.name+"/"+by.name, func(t *testing.T) {
+				t.Parallel()
+				r.test(t, server, by)
+			})
+		}
 	}
+}
+
+func (r rule) test(t *testing.T, server bool, by form) {
+	c, peer := connect(t, server, &AcceptOptions{MaxMessage: r.max, MaxFrame: r.frame, Unknown: r.opened})
+	closes := slices.ContainsFunc(r.send, func(f frame) bool { return f.op == OpClose })
+	out := append(frames(server, r.send...), rawFor(server, r.raw)...)
+	if r.code == 0 && !closes {
+		out = append(out, closing(CloseNormal, "").bytes(server)...)
+		r.want += " closing:1000 closed:1000"
+	}
+	answer := make(chan []byte, 1)
+	go func() { answer <- peer.exchange(out, !server) }()
+	got := by.events(c, nil)
+	want := strings.TrimSpace(r.want) + " disconnected:graceful"
+	if r.code != 0 {
+		want = fmt.Sprintf("%s protocol_error:%d disconnected:failed", r.want, r.code)
+	}
+	if got != strings.TrimSpace(want) {
+		t.Errorf("got events\n%s, want\n%s", got, want)
+	}
+	checkAnswer(t, <-answer, server, r)
+	checkEnd(t, c, r.code)
 }
 
 // rawFor masks the one raw frame of a rule as far as its header goes.
@@ -274,21 +279,20 @@ func connect(t testing.TB, server bool, o *AcceptOptions) (*Conn, *peer) {
 func connectServer(t testing.TB, o *AcceptOptions) (*Conn, *peer) {
 	t.Helper()
 	conns := make(chan *Conn, 1)
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	addr := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
 		c, err := Accept(w, r, o)
 		if err != nil {
 			t.Errorf("Accept: %v", err)
 		}
 		conns <- c
-	}))
-	t.Cleanup(s.Close)
-	nc, err := net.Dial("tcp", s.Listener.Addr().String())
+	})
+	nc, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := newPeer(t, nc)
 	fmt.Fprintf(p, "GET /path HTTP/1.1\r\nHost: %s\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-		s.Listener.Addr())
+		addr)
 	resp, err := http.ReadResponse(p.r, nil)
 	if err != nil || resp.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" { // RFC 6455 section 1.3
 		t.Fatalf("the answer is %v, %v", resp, err)
