@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/netip"
@@ -30,15 +31,21 @@ func (s *Server) authenticate(token string, remote netip.Addr) (auth.Identity, e
 	return s.opts.Auth.Authenticate(ctx, token, remote)
 }
 
-// may says why the client may not do something.
+// may says why the client may not do what it asks, and tells the operator.
 func (c *sessionConn) may(a auth.Action, path string) error {
+	err := c.permitted(a, path)
+	if err != nil {
+		c.life.Event(lifecycle.Event{Kind: "refuse", Path: path, Detail: string(a), Reason: lifecycle.ReasonOf(err)})
+	}
+	return err
+}
+
+// permitted says why the client may not do something.
+func (c *sessionConn) permitted(a auth.Action, path string) error {
 	c.mu.Lock()
 	who := c.identity
 	c.mu.Unlock()
-	if who == nil || who.May(a, path) {
-		return nil
-	}
-	return lifecycle.ReasonRefused.With("%s may not %s %s", nameOf(who), a, path)
+	return permit(who, a, path)
 }
 
 func nameOf(who auth.Identity) string {
@@ -60,7 +67,8 @@ func (c *sessionConn) user() string {
 
 // hello logs the client in, or ends the session.
 func (c *sessionConn) hello(h session.Hello) {
-	who, err := c.server.authenticate(h.Token, c.remote)
+	who, err := c.server.authenticate(cmp.Or(h.Token, c.token), c.remote)
+	c.token = ""
 	if err != nil {
 		c.refuse(lifecycle.ReasonOf(err))
 		return
@@ -139,23 +147,71 @@ func (c *sessionConn) renew(r session.Token) {
 	m.Expires = c.identify(who)
 	c.send(&m)
 	c.recheck()
+	c.forget()
 }
 
-// recheck ends what the client may no longer follow. Only who receives may call it.
+// recheck ends what the client may no longer do. It may be called at any time: feeds are closed at once, and who receives forgets them with the client's next message.
 func (c *sessionConn) recheck() {
-	for path := range c.subs {
-		if err := c.may(auth.Subscribe, path); err != nil {
-			c.setSub(path, nil)
-			c.machine.Unsubscribed(path)
-			c.send(&session.Message{Type: session.TypeStatus, Path: path, Status: session.StatusRefused, Reason: lifecycle.ReasonOf(err)})
-		}
+	c.mu.Lock()
+	who := c.identity
+	var follows, plays []feed
+	for _, f := range c.subs {
+		follows = append(follows, f)
 	}
-	for path := range c.plays {
-		if err := c.may(auth.Play, path); err != nil {
-			c.setPlay(path, nil)
-			c.machine.Stopped(path)
-			c.send(&session.Message{Type: session.TypeMedia, Path: path, Status: session.StatusGone, Reason: lifecycle.ReasonOf(err)})
+	for _, f := range c.plays {
+		plays = append(plays, f)
+	}
+	c.mu.Unlock()
+	if who == nil {
+		return
+	}
+	if err := who.Check(); err != nil {
+		c.eject(lifecycle.ReasonOf(err))
+		return
+	}
+	for _, f := range follows {
+		c.bar(f, auth.Subscribe)
+	}
+	for _, f := range plays {
+		c.bar(f, auth.Play)
+	}
+	c.recheckSources()
+}
+
+// bar closes a feed that the client may not have, and says so.
+func (c *sessionConn) bar(f feed, a auth.Action) {
+	st := f.state()
+	err := c.permitted(a, st.path)
+	if err == nil || st.closed.Swap(true) {
+		return
+	}
+	c.hasEnded(st.path)
+	m := session.Message{Type: session.TypeStatus, Path: st.path, Status: session.StatusRefused, Reason: lifecycle.ReasonOf(err)}
+	if a == auth.Play {
+		m.Type, m.Status = session.TypeMedia, session.StatusGone
+	}
+	c.life.Event(lifecycle.Event{Kind: "refuse", Path: st.path, Detail: string(a), Reason: m.Reason})
+	c.send(&m)
+}
+
+// recheckSources ends what the client may no longer feed.
+func (c *sessionConn) recheckSources() {
+	if !c.server.sources.has(c) {
+		return
+	}
+	refused := make(map[string]error)
+	c.server.sources.remove(func(f *dataSource) bool {
+		if f.conn != c {
+			return false
 		}
+		err := c.permitted(auth.Source, f.path)
+		if err != nil {
+			refused[f.path] = err
+		}
+		return err != nil
+	})
+	for path, err := range refused {
+		c.send(&session.Message{Type: session.TypeError, Path: path, Reason: lifecycle.ReasonOf(err)})
 	}
 }
 

@@ -14,7 +14,9 @@ import (
 	"strings"
 	"time"
 
+	"hawser/auth"
 	"hawser/lifecycle"
+	"hawser/stream"
 	"hawser/subject"
 )
 
@@ -32,8 +34,8 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /api/v1/sessions", s.admin(s.getSessions))
 	mux.HandleFunc("DELETE /api/v1/sessions/{id}", s.admin(s.deleteSession))
 	mux.HandleFunc("POST /api/v1/drain", s.admin(s.postDrain))
-	mux.HandleFunc("GET /api/v1/streams", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.streams.List()) })
-	mux.HandleFunc("GET /api/v1/subjects", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.subjects.List()) })
+	mux.HandleFunc("GET /api/v1/streams", visible(s, auth.Play, s.streams.List, func(i stream.Info) string { return i.Path }))
+	mux.HandleFunc("GET /api/v1/subjects", visible(s, auth.Subscribe, s.subjects.List, func(i subject.Info) string { return i.Path }))
 	mux.HandleFunc("POST /api/v1/subjects/{path...}", s.sameOrigin(s.postSubject))
 	mux.HandleFunc("GET /api/v1/recordings", s.sameOrigin(s.listFiles))
 	mux.HandleFunc("GET "+filesPrefix+"{name...}", s.sameOrigin(s.serveFile))
@@ -93,6 +95,10 @@ func (s *Server) httpError(w http.ResponseWriter, r lifecycle.Reason) {
 
 // postSubject publishes the body, a JSON value, to the subject of the path. The query may say kind=record, and time= for the media time in milliseconds.
 func (s *Server) postSubject(w http.ResponseWriter, r *http.Request) {
+	path := "/" + r.PathValue("path")
+	if _, ok := s.allowed(w, r, auth.Publish, path); !ok {
+		return
+	}
 	http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	var tooBig *http.MaxBytesError
@@ -104,7 +110,6 @@ func (s *Server) postSubject(w http.ResponseWriter, r *http.Request) {
 		s.httpError(w, lifecycle.ReasonBadRequest.With("body: %v", err))
 		return
 	}
-	path := "/" + r.PathValue("path")
 	kind, u, err := updateOf(r.URL.Query(), body)
 	if err == nil && strings.HasPrefix(path, sysPrefix) {
 		err = lifecycle.ReasonRefused.With("%s belongs to the server", sysPrefix)
@@ -191,15 +196,22 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// admin lets only requests from this machine through: what they show is not for everybody.
+// admin lets only requests from this machine through, and those of whom the rules give admin: what they show is not for everybody.
 func (s *Server) admin(next http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		peer, err := netip.ParseAddrPort(r.RemoteAddr)
-		if err != nil || !peer.Addr().Unmap().IsLoopback() || !localHost(r.Host) {
-			s.httpError(w, lifecycle.ReasonRefused.With("%s is for this machine only", r.URL.Path))
-			return
+	fromElsewhere := s.sameOrigin(func(w http.ResponseWriter, r *http.Request) {
+		if _, ok := s.allowed(w, r, auth.Admin, r.URL.Path); ok {
+			next(w, r)
 		}
-		next(w, r)
+	})
+	return func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case remoteAddr(r).IsLoopback() && localHost(r.Host):
+			next(w, r)
+		case s.opts.Auth != nil:
+			fromElsewhere(w, r)
+		default:
+			s.httpError(w, lifecycle.ReasonRefused.With("%s is for this machine only", r.URL.Path))
+		}
 	}
 }
 

@@ -28,7 +28,7 @@ func (c *sessionConn) hasEnded(path string) {
 	c.gone = append(c.gone, path)
 }
 
-// forget gives up the subscriptions and plays that the server has ended, so that the client may subscribe anew.
+// forget gives up the subscriptions and plays that the server has ended, so that the client may ask anew. Only who receives may call it.
 func (c *sessionConn) forget() {
 	c.mu.Lock()
 	gone := c.gone

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"hawser/auth"
 	"hawser/lifecycle"
 	"hawser/netio"
 	"hawser/stream"
@@ -19,6 +20,10 @@ const flvType = "video/x-flv"
 // serveFLV sends a stream as one endless FLV file. The connection is taken from net/http, so that a viewer is a socket and a cursor and no goroutine writes for it.
 func (s *Server) serveFLV(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimSuffix(r.URL.Path, flvSuffix)
+	who, ok := s.allowed(w, r, auth.Play, path)
+	if !ok {
+		return
+	}
 	if info, ok := s.streams.Find(path); !ok || info.Status == stream.Waiting || info.Status == stream.Ended {
 		s.httpError(w, lifecycle.ReasonNotFound.With("nobody publishes %q", path))
 		return
@@ -54,7 +59,11 @@ func (s *Server) serveFLV(w http.ResponseWriter, r *http.Request) {
 	life.Set("playing", lifecycle.Green, lifecycle.Reason{})
 	v.writer.Queue([]byte("HTTP/1.1 200 OK\r\nContent-Type: " + flvType + "\r\nCache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\n" + framing + "\r\n\r\n"))
 	v.writer.Wake()
-	s.wait.Go(v.watch)
+	release := s.guards.watch(who, auth.Play, path, v.end)
+	s.wait.Go(func() {
+		defer release()
+		v.watch()
+	})
 }
 
 // slowOr is the reason of a failed write: a peer that took nothing in time is slow.

@@ -62,7 +62,7 @@ func (s *Server) openPlain(r *http.Request, key string) (*httpCarrier, lifecycle
 	}
 	c := s.newSession(r.RemoteAddr)
 	h := newHTTPCarrier(c)
-	c.carrier = h
+	c.carrier, c.token = h, requestToken(r)
 	s.plainMu.Lock()
 	_, taken := s.plain[key]
 	if !taken {

@@ -128,6 +128,9 @@ type Server struct {
 	sources  sources
 	made     made
 
+	guards     guards
+	rtmpGuards map[*rtmp.Stream]func() // release those of streams; guarded by guards.mu
+
 	callMu sync.Mutex
 	calls  map[string]CallFunc // guarded by callMu
 
@@ -174,7 +177,7 @@ func New(o Options) *Server {
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.sessions = sessions{most: o.MaxSessions, perAddress: o.MaxSessionsPerAddress, perUser: o.MaxSessionsPerUser, replace: o.ReplaceSessions}
 	s.memory, s.sources.sessions = newMemory(o.Keep, o.MaxSessions), &s.sessions
-	s.made.server = s
+	s.made.server, s.rtmpGuards = s, make(map[*rtmp.Stream]func())
 	o.Streams.Log, o.Subjects.Log = s.log, s.log
 	o.Streams.OnChange = func(info stream.Info) {
 		s.recorder.Changed(info)
@@ -192,7 +195,7 @@ func New(o Options) *Server {
 	if s.rtmp == nil {
 		s.rtmp = &rtmp.Server{WriteTimeout: o.WriteTimeout}
 	}
-	s.rtmp.Handler, s.rtmp.Log = s.rtmpHandler(), s.log
+	s.rtmp.Handler, s.rtmp.Log = s.guardRTMP(s.rtmpHandler()), s.log
 	chunk := s.rtmp.ChunkSize
 	if chunk == 0 {
 		chunk = rtmp.OwnChunkSize

@@ -132,11 +132,17 @@ type wire struct {
 // open makes a WebSocket to the server and says nothing.
 func (r *rig) open(o *websocket.DialOptions) *wire {
 	r.t.Helper()
+	return r.openAt("", o)
+}
+
+// openAt is open with a query.
+func (r *rig) openAt(query string, o *websocket.DialOptions) *wire {
+	r.t.Helper()
 	if o == nil {
 		o = &websocket.DialOptions{}
 	}
 	o.Subprotocols = []string{session.Subprotocol}
-	ws, err := websocket.Dial(soon(r.t), "ws://"+r.http+"/session", o)
+	ws, err := websocket.Dial(soon(r.t), "ws://"+r.http+"/session"+query, o)
 	if err != nil {
 		r.t.Fatal(err)
 	}

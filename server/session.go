@@ -54,6 +54,7 @@ type sessionConn struct {
 	paused   atomic.Bool
 	seen     atomic.Int64 // when the client last sent something, in nanoseconds
 	since    time.Time
+	token    string // credentials that came with the request of the connection, until hello
 
 	// Used by who receives only; subs and plays are changed under mu, for others that read them.
 	subs  map[string]subscription
@@ -259,6 +260,7 @@ func (c *sessionConn) subscribe(r session.Subscribe) {
 	}
 	c.setSub(r.Path, f)
 	c.life.Event(lifecycle.Event{Kind: "subscribe", Path: r.Path})
+	c.bar(f, auth.Subscribe) // the rules may have changed since follow looked
 	f.Wake()
 }
 
@@ -443,6 +445,7 @@ func (c *sessionConn) play(r session.Play) {
 	f := &mediaFeed{feedState: feedState{conn: c, path: r.Path, media: true}, viewer: viewer}
 	c.setPlay(r.Path, f)
 	c.life.Event(lifecycle.Event{Kind: "play", Path: r.Path})
+	c.bar(f, auth.Play)
 	f.Wake()
 }
 

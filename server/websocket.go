@@ -26,7 +26,7 @@ func (s *Server) serveSession(w http.ResponseWriter, r *http.Request) {
 		return // Accept has answered
 	}
 	c := s.newSession(r.RemoteAddr)
-	c.carrier = ws
+	c.carrier, c.token = ws, requestToken(r)
 	ws.SetSource(c)
 	s.wait.Go(func() { c.serve(ws) })
 }
