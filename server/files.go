@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"hawser/auth"
 	"hawser/lifecycle"
 	"hawser/record"
 )
@@ -39,6 +40,11 @@ type fileList struct {
 // listFiles lists recorded files by name: ?path= those of one stream, ?after= those behind a name, ?limit= at most so many (1000). "more" says that there are others.
 func (s *Server) listFiles(w http.ResponseWriter, r *http.Request) {
 	s.allowOrigin(w, r)
+	who, err := s.identifyRequest(r)
+	if err != nil {
+		s.refuseRequest(w, r, auth.Play, r.URL.Path, lifecycle.ReasonOf(err))
+		return
+	}
 	q := r.URL.Query()
 	limit := maxListed
 	if text := q.Get("limit"); text != "" {
@@ -58,6 +64,9 @@ func (s *Server) listFiles(w http.ResponseWriter, r *http.Request) {
 		}
 		list.More = more
 		for _, f := range files {
+			if permit(who, auth.Play, filesPrefix+f.Name) != nil {
+				continue
+			}
 			list.Files = append(list.Files, listedFile{f, (&url.URL{Path: filesPrefix + f.Name}).EscapedPath()})
 		}
 	}
@@ -69,6 +78,9 @@ func (s *Server) listFiles(w http.ResponseWriter, r *http.Request) {
 func (s *Server) serveFile(w http.ResponseWriter, r *http.Request) {
 	s.allowOrigin(w, r)
 	name := r.PathValue("name")
+	if _, ok := s.allowed(w, r, auth.Play, filesPrefix+name); !ok {
+		return
+	}
 	file, err := s.recorder.Folder().Open(name)
 	if err != nil {
 		s.httpError(w, lifecycle.ReasonOf(err))

@@ -4,6 +4,7 @@
 //	hawser serve            the server
 //	hawser watch URL        follow any path or connection from a terminal
 //	hawser publish PATH     publish data or media
+//	hawser token            make and explain credentials
 //	hawser bench            measure
 package main
 
@@ -39,6 +40,6 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(serveCommand(), demoCommand(), watchCommand(), publishCommand(), benchCommand())
+	root.AddCommand(serveCommand(), demoCommand(), watchCommand(), publishCommand(), tokenCommand(), benchCommand())
 	return root
 }

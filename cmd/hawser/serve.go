@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"hawser/auth"
 	"hawser/console"
 	"hawser/js"
 	"hawser/record"
@@ -96,6 +97,8 @@ type serveOptions struct {
 	verbose     bool
 	record      record.Options
 	formats     []string // of record
+	authFile    string
+	auth        *auth.File // nil: everybody may do everything
 }
 
 // serveCommand makes `hawser serve`.
@@ -112,6 +115,12 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 			if err := o.prepareRecord(); err != nil {
 				return fmt.Errorf("serve: %w", err)
 			}
+			if o.authFile != "" {
+				var err error
+				if o.auth, err = auth.Open(o.authFile); err != nil {
+					return fmt.Errorf("serve: %w", err)
+				}
+			}
 			if err := o.open(c.Context()); err != nil {
 				return fmt.Errorf("serve: %w", err)
 			}
@@ -121,8 +130,12 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 			if os.Getenv("GOGC") == "" {
 				debug.SetGCPercent(servePercent)
 			}
+			s := newServer(&o)
+			if o.auth != nil {
+				defer keepAuth(c.Context(), o.auth, s, c.ErrOrStderr())()
+			}
 			o.announce(c.OutOrStdout())
-			return newServer(&o).Serve(c.Context(), o.http, o.rtmp)
+			return s.Serve(c.Context(), o.http, o.rtmp)
 		},
 	}
 	o.flags(c, defaultHTTPAddr, defaultRTMPAddr)
@@ -134,6 +147,7 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 	c.Flags().DurationVar(&o.gather.Sound, "rtmp-gather-sound", server.DefaultGatherSound, "how long sound alone may wait there for the next picture; 0 is not at all")
 	c.Flags().StringSliceVar(&o.origins, "origin", nil, "an origin on another host whose pages may open sessions and publish, such as https://example.org; * allows all")
 	o.recordFlags(c)
+	c.Flags().StringVar(&o.authFile, "auth", "", "a file of users, keys, roles and rules; read again when it changes, and at SIGHUP; without it everybody may do everything")
 	c.Flags().BoolVar(&o.verbose, "verbose", false, "log what goes wrong inside")
 	return c
 }
@@ -172,10 +186,14 @@ func newServer(o *serveOptions) *server.Server {
 	if o.verbose {
 		logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	return server.New(server.Options{
+	options := server.Options{
 		Gather:  o.gather,
 		Record:  o.record,
 		Console: console.Files, ConsolePolicy: console.Policy, JS: js.Files, Logger: logger, Origins: o.origins,
 		Streams: stream.Options{Limits: ring.Limits{Bytes: o.streamBytes}, Grace: o.grace, Second: o.second, MaxStart: o.maxStart},
-	})
+	}
+	if o.auth != nil {
+		options.Auth = o.auth
+	}
+	return server.New(options)
 }
