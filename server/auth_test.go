@@ -281,6 +281,10 @@ func TestHTTPCredentials(t *testing.T) {
 		{"HEAD", "/live/cam1.flv", "bearer hk_key", "", 200},
 		{"HEAD", "/live/cam1.flv", "Bearer hk_boss", "", 403},
 		{"GET", "/api/v1/streams", "", "", 401},
+		{"GET", "/recordings/live/cam1.flv", "", "", 401},
+		{"GET", "/recordings/live/cam1.flv", "Bearer hk_key", "", 403},
+		{"GET", "/api/v1/recordings", "", "", 401},
+		{"GET", "/api/v1/recordings", "Bearer hk_key", "", 200},
 		{"GET", "/api/v1/events", "", "", 200}, // this machine
 		{"GET", "/api/v1/events", "", "example.org", 401},
 		{"GET", "/api/v1/events", "Bearer hk_key", "example.org", 403},
