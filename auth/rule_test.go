@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 func rule(t testing.TB, text string) Rule {
@@ -133,7 +134,7 @@ func FuzzRule(f *testing.F) {
 		if err != nil || again.String() != r.String() {
 			t.Fatalf("%q is written as %q, which reads as %q, %v", text, r, again, err)
 		}
-		if !wellFormed(path) || strings.ContainsAny(user, "/\n") || user == "" || strings.Contains(path, "\n") {
+		if !utf8.ValidString(path) || !utf8.ValidString(user) || !wellFormed(path) || strings.ContainsAny(user, "/\n") || user == "" || strings.Contains(path, "\n") {
 			return
 		}
 		pattern := strings.Fields(text)[1]
