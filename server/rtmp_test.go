@@ -225,6 +225,7 @@ func TestBrokenPublisher(t *testing.T) {
 	if why.Code != lifecycle.ReasonProtocol.Code || !strings.Contains(why.Text, "NAL unit of 256 bytes") {
 		t.Errorf("got %v", why)
 	}
+	r.event("gone", func(e *lifecycle.Event) bool { return e.Kind == stream.KindGone })
 	again := r.publisher("/live/a")
 	sent := again.write(again.frames[:5]...)
 	if f, err := player.frame(); err != nil || string(f.Data) != string(sent[0].Data) {
