@@ -216,7 +216,7 @@ export class Driver {
     this.#hangUpDial();
     this.#hangUpMove();
     this.#outgo = [];
-    this.#hangUp(reason("done"));
+    this.#hangUp(reason("lost")); // not "done": the server keeps the session
     this.heartbeat.stop();
     this.#timers.clearAll();
   }

@@ -20,6 +20,7 @@ export class Heartbeat {
   #silent;
   #interval = 0;
   #quiet = 0; // half intervals without a message
+  #heard = false; // something came in this one
   #pinged = 0;
   /** When each ping was sent. @type {Map<number, number>} */
   #pings = new Map();
@@ -52,7 +53,7 @@ export class Heartbeat {
 
   /** A message came; pings too when it is high time, since the timers of a page in the background are slow. */
   heard() {
-    this.#quiet = 0;
+    this.#heard = true;
     if (this.#interval === 0) return;
     const now = performance.now();
     if (now - this.#pinged > 1.5 * this.#interval) this.#send(now);
@@ -76,7 +77,9 @@ export class Heartbeat {
   /** Looks twice an interval. */
   #wait() {
     this.#timer = setTimeout(() => {
-      if (++this.#quiet >= SILENCE) return this.#silent();
+      this.#quiet = this.#heard ? 0 : this.#quiet + 1;
+      this.#heard = false;
+      if (this.#quiet >= SILENCE) return this.#silent();
       const now = performance.now();
       if (now - this.#pinged > 0.9 * this.#interval) this.#send(now);
       this.#wait();

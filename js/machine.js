@@ -1,7 +1,7 @@
 import { VERSION, ProtocolError, parseMedia, parseMessage } from "./protocol.js";
 import { ReasonError, reason, reasonByCode, reasonFromWire } from "./reasons.js";
 import { INITIAL, may } from "./states.js";
-import { Following } from "./follow.js";
+import { Following, checkPath } from "./follow.js";
 import { Held } from "./held.js";
 import { Requests } from "./requests.js";
 
@@ -137,7 +137,7 @@ export class Machine {
    * @throws {ReasonError} the path or the data makes no sense, too much waits, or the client is disconnected
    */
   publish(path, what) {
-    this.#mayAsk(`publish ${JSON.stringify(path)}`);
+    this.#mayAsk("publish", path);
     return this.#requests.publish(path, what);
   }
 
@@ -149,7 +149,7 @@ export class Machine {
    * @throws {ReasonError} as publish
    */
   call(name, data, options) {
-    this.#mayAsk(`call ${JSON.stringify(name)}`);
+    this.#mayAsk("call", name);
     return this.#requests.call(name, data, options);
   }
 
@@ -406,9 +406,10 @@ export class Machine {
     return JSON.stringify(hello);
   }
 
-  /** @param {string} what */
-  #mayAsk(what) {
-    if (this.state === "disconnected") throw new ReasonError(what, reason("lost", "not connected"));
+  /** @param {string} verb @param {string} path */
+  #mayAsk(verb, path) {
+    checkPath(verb, path);
+    if (this.state === "disconnected") throw new ReasonError(`${verb} ${JSON.stringify(path)}`, reason("lost", "not connected"));
   }
 
   /** Sends on the connection that stands, and again after the welcome on one that is greeted; without either the next hello tells it. @param {ClientMessage} m */

@@ -227,7 +227,6 @@ export class Requests {
    */
   #ask(verb, path, make, once = false) {
     const what = `${verb} ${JSON.stringify(path)}`;
-    checkPath(verb, path);
     this.#pending.checkRoom(what);
     let text;
     try {

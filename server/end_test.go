@@ -116,6 +116,23 @@ func TestClientSaysBye(t *testing.T) {
 	}
 }
 
+// A client that closes with a code whose reason may be tried again gives the connection up, not the session; any other close ends it.
+func TestCloseCodeSaysWhetherTheSessionGoesOn(t *testing.T) {
+	for code, resumed := range map[int]bool{lifecycle.ReasonTimeout.Code: true, lifecycle.ReasonDone.Code: false, websocket.CloseNormal: false} {
+		r := serve(t, Options{})
+		w := r.open(nil)
+		w.say(`{"t":"hello","version":1}`)
+		name := w.want(session.TypeWelcome).Message.Session
+		w.ws.Close(code, "")
+		r.ended("session")
+		w = r.open(nil)
+		w.say(`{"t":"hello","version":1,"session":%q}`, name)
+		if m := w.want(session.TypeWelcome); m.Resumed != resumed {
+			t.Errorf("closed with %d: resumed is %v", code, m.Resumed)
+		}
+	}
+}
+
 func TestClientIsGone(t *testing.T) {
 	r := serve(t, Options{})
 	f := r.feed("/live/a")
