@@ -495,7 +495,6 @@ export class Machine {
   }
 }
 
-/** @param {number} version */
-function wrongVersion(version) {
+function wrongVersion(/** @type {number} */ version) {
   return reason("unsupported", `version ${version}: this client speaks ${VERSION}`);
 }
