@@ -46,10 +46,11 @@ var mayImport = map[string][]string{
 
 // What test files may import beyond what their package may.
 var testsMayImport = map[string][]string{
-	"rtmp":      {"ring"},   // a relay that keeps what is published
-	"server":    {"client"}, // what a server looks like from the other end
-	"websocket": {"ring"},   // the limits of an event log
-	"fmp4":      {"flv"},    // the frames of a file that ffmpeg wrote
+	"rtmp":      {"ring"},                        // a relay that keeps what is published
+	"js":        {"auth", "lifecycle", "server"}, // the client beside a real server
+	"server":    {"client"},                      // what a server looks like from the other end
+	"websocket": {"ring"},                        // the limits of an event log
+	"fmp4":      {"flv"},                         // the frames of a file that ffmpeg wrote
 }
 
 // Files that may be longer than maxLines, each with the reason. It is empty, and should stay so.

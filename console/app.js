@@ -1,4 +1,5 @@
 import { Client } from "./js/index.js";
+import "./js/light.js";
 import { byId, setText } from "./dom.js";
 import { Events } from "./events.js";
 import { LiveList } from "./live.js";
@@ -7,6 +8,7 @@ import { View } from "./view.js";
 const client = new Client({ name: "hawser-console/0.1" });
 const events = new Events();
 client.onevent = (e) => events.add(e);
+byId("light").client = client;
 
 const list = new LiveList(client);
 /** @type {View | undefined} */

@@ -46,7 +46,7 @@ export class DataView {
       this.counts.gaps++;
       this.counts.lost += m.to === undefined ? 0 : m.to - m.from;
       this.#note(m.to === undefined ? "the subject began anew: an unknown number of messages is lost" : `${m.to - m.from} messages lost, from offset ${m.from}`);
-    } else if (m.status !== "ok") {
+    } else if (m.t === "status" && m.status !== "ok") {
       this.#note(`${m.status}${m.reason ? `: ${m.reason.text}` : ""}`);
     }
   }

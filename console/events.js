@@ -1,4 +1,4 @@
-import { byId, clock, make, setText } from "./dom.js";
+import { byId, clock, make } from "./dom.js";
 
 /** How many events are listed. */
 const ROWS = 200;
@@ -9,6 +9,9 @@ const STATES = {
   connecting: "Connecting",
   failed: "Could not connect",
   connected: "Connected, logging in",
+  retrieving_credentials: "Asking for credentials",
+  credentials_retrieved: "Credentials are there",
+  credentials_retrieval_failed: "No credentials",
   logged_in: "Logged in",
   login_failed: "The server refused the login",
   lost: "Connection lost",
@@ -18,25 +21,18 @@ const STATES = {
   ejected: "Ejected by the server",
 };
 
-/** Shows the light, as colour and text, and the events of the connection, newest first. */
+/** Shows the events of the connection, newest first. */
 export class Events {
   #list = byId("events");
 
   /** @param {import("./js/client.js").ClientEvent} e */
   add(e) {
-    if (e.kind === "state") this.#light(e.light, STATES[e.state ?? ""] ?? e.state ?? "");
     this.#row(e.time, e.light, sentence(e), e.reason && `${e.reason.word}${e.reason.text ? `: ${e.reason.text}` : ""}`);
   }
 
   /** What the player says. @param {string} light @param {string} text @param {string} [why] */
   note(light, text, why) {
     this.#row(new Date(), light, text, why);
-  }
-
-  /** @param {string} light @param {string} text */
-  #light(light, text) {
-    byId("light").dataset.light = light;
-    setText(byId("light-text"), `${light}, ${text[0].toLowerCase()}${text.slice(1)}`);
   }
 
   /** @param {Date} time @param {string} light @param {string} text @param {string} [why] */
@@ -51,6 +47,7 @@ export class Events {
 
 /** @param {import("./js/client.js").ClientEvent} e */
 function sentence(e) {
+  if (e.kind === "transport" || e.kind === "moved") return `Moved from ${e.from} to ${e.kind === "moved" ? e.server : e.transport}`;
   if (e.kind !== "state") return [e.kind, e.path, e.detail].filter(Boolean).join(" ");
   let text = STATES[e.state ?? ""] ?? e.state ?? "";
   if (e.state === "connecting") text += ` to ${e.server}${(e.attempt ?? 1) > 1 ? `, attempt ${e.attempt}` : ""}`;

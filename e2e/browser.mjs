@@ -4,12 +4,17 @@
 //
 // The last line is the answer, with what the page complained of as "errors".
 import { chromium } from "playwright-core";
+import { failover, frozen, offline, plain } from "./session.mjs";
 
 const FLAGS = [
   "--no-sandbox", // in a container
   "--disable-background-networking", "--disable-component-update", "--disable-default-apps", "--disable-sync", "--no-first-run",
   "--disable-background-timer-throttling", "--disable-renderer-backgrounding",
+  "--host-resolver-rules=MAP *.hawser.test 127.0.0.1", // names that need a network, unlike localhost
 ];
+
+/** What the browser complains of by itself when a network or a server is gone. */
+const GONE = /net::ERR_|WebSocket connection to|Failed to load resource/;
 
 const PATIENCE = 60_000; // ms until what is waited for is there
 
@@ -110,9 +115,9 @@ try {
   const page = await browser.newPage({ viewport: { width: o.width ?? 1280, height: o.height ?? 800 } });
   const errors = [];
   page.on("pageerror", (e) => errors.push(String(e)));
-  page.on("console", (m) => m.type() === "error" && errors.push(m.text()));
+  page.on("console", (m) => m.type() === "error" && !(o.gone && GONE.test(m.text())) && errors.push(m.text()));
   await page.goto(o.url);
-  const answer = await { play, marks, follow }[o.does](page, o).catch((e) => ({ failed: String(e.stack ?? e) }));
+  const answer = await { play, marks, follow, offline, failover, plain, frozen }[o.does](page, o, say).catch((e) => ({ failed: String(e.stack ?? e) }));
   if (answer.failed) answer.page = await page.evaluate(() => document.body.innerText).catch(() => "");
   say({ ...answer, errors });
 } finally {

@@ -1,31 +1,20 @@
-import { SUBPROTOCOL } from "./protocol.js";
 import { ReasonError, reason } from "./reasons.js";
 import { light } from "./states.js";
-import { Machine } from "./machine.js";
-import { Heartbeat } from "./heartbeat.js";
-import { Play, Queue, Subject, Subscription, guard } from "./subscription.js";
+import { Driver } from "./driver.js";
+import { History } from "./history.js";
+import { filled } from "./options.js";
+import { Play, Source, Subject, Subscription, guard } from "./subscription.js";
 
 /**
  * @typedef {import("./reasons.js").Reason} Reason
  * @typedef {import("./machine.js").SubjectEvent} SubjectEvent
+ * @typedef {import("./machine.js").Start} Start
  * @typedef {import("./subscription.js").PlayMessage} PlayMessage
+ * @typedef {import("./options.js").ClientOptions} ClientOptions
+ * @typedef {import("./subscription.js").Queue<ClientEvent>} Events
  *
- * @typedef {object} ClientOptions  what is left out takes the default
- * @property {string | string[]} [servers]  WebSocket addresses, tried one after the other; in a page, /session of the page's own host
- * @property {string} [token]  the credential
- * @property {string} [name]  of the software, for the server's log: "hawser-js/0.1"
- * @property {number} [backoffMin]  the first attempt after a failure waits between 0 and so many ms, each further one up to twice as long: 500
- * @property {number} [backoffMax]  no attempt waits longer, in ms: 30,000
- * @property {number} [stable]  a session that stood so long, in ms, starts the back-off anew: 10,000
- * @property {number} [loginTimeout]  for an attempt up to the welcome, in ms: 10,000
- * @property {number} [history]  how many events `log` keeps: 200
- * @property {WebSocketClass} [WebSocket]  the browser's
- * @property {() => number} [random]  from 0 to 1, for the back-off: Math.random
- *
- * @typedef {{new (url: string, protocols: string): WebSocket}} WebSocketClass
- *
- * What happened, as one flat record like the server's: kinds are "state" (from, state, server, transport, attempt, delay), "status",
- * "gap", "media", "error" and "drain".
+ * What happened, as one flat record like the server's: kinds are "state" (from, state, server, transport, attempt, delay), "transport" (from: the session goes on
+ * over another one, without a break), "moved" (from: on another server, without a break), "status", "gap", "media", "error" and "drain".
  * @typedef {object} ClientEvent
  * @property {number} seq  counts from 0
  * @property {Date} time
@@ -38,23 +27,12 @@ import { Play, Queue, Subject, Subscription, guard } from "./subscription.js";
  * @property {string} [detail]  for people
  * @property {string} [server]
  * @property {string} [transport]
- * @property {number} [attempt]  counts from 1 since a session last stood
+ * @property {number} [attempt]  counts from 1 since the last login
  * @property {number} [delay]  ms until the next attempt
  */
 
-const DEFAULTS = {
-  name: "hawser-js/0.1",
-  token: "",
-  backoffMin: 500,
-  backoffMax: 30_000,
-  stable: 10_000,
-  loginTimeout: 10_000,
-  history: 200,
-  random: Math.random,
-};
-
 /**
- * A session with one server out of a list, kept over reconnects: data and media down one WebSocket.
+ * A session with one server out of a list, kept over reconnects: data and media down one line.
  *
  *     const client = new Client();
  *     client.onstate = (e) => console.log(e.state, e.light, e.reason?.text ?? "");
@@ -66,84 +44,100 @@ export class Client {
   onstate;
   /** Called with each event, changes of state among them. @type {((e: ClientEvent) => void) | undefined} */
   onevent;
-  /** The last events, oldest first. @type {ClientEvent[]} */
-  log = [];
-  /** The address of the attempt or session; "" before the first. */
-  server = "";
-  /** What carries the session. */
-  transport = "websocket";
-  /** The attempt, counted from 1 since a session last stood. */
-  attempt = 0;
-  /** Bytes and messages received since the start. */
-  received = { bytes: 0, messages: 0 };
 
-  #o;
-  #machine;
-  /** @type {WebSocket | undefined} */
-  #ws;
-  #running = false;
-  #next = 0; // index of the next server
+  #driver;
+  /** @type {History<ClientEvent>} */
+  #events;
+  /** @type {History<ClientEvent>} */
+  #states;
   #seq = 0;
-  /** @type {Map<string, ReturnType<typeof setTimeout>>} */
-  #timers = new Map();
-  #heartbeat = new Heartbeat(
-    () => {
-      let id = 0;
-      this.#do((m) => (id = m.ping()));
-      return id;
-    },
-    () => this.#do((m) => m.giveUp(reason("timeout"))),
-  );
   /** @type {Map<string, Subject>} */
   #subjects = new Map();
   /** @type {Map<string, Play>} */
   #plays = new Map();
-  /** @type {Map<number, {resolve: (ack: import("./protocol.js").Ack) => void, reject: (e: Error) => void}>} */
-  #publishes = new Map();
-  /** @type {Set<{queue: Queue<ClientEvent>, kind: string}>} */
-  #watchers = new Set();
+  /** @type {Map<string, Source>} */
+  #sources = new Map();
+  /** What publish and call wait for, by id. @type {Map<number, {what: string, resolve: (answer: any) => void, reject: (e: Error) => void}>} */
+  #requests = new Map();
   /** @type {{promise: Promise<void>, resolve: () => void, reject: (e: Error) => void} | undefined} */
   #ready;
 
   /** @param {ClientOptions | string} [options]  or the address of the server */
   constructor(options = {}) {
-    const o = typeof options === "string" ? { servers: options } : options;
-    const given = Object.fromEntries(Object.entries(o).filter(([, v]) => v !== undefined));
-    const servers = [o.servers ?? defaultServer()].flat();
-    this.#o = { ...DEFAULTS, WebSocket: globalThis.WebSocket, ...given, servers };
-    if (servers.length === 0 || servers.some((s) => !/^wss?:\/\//.test(s))) throw new RangeError(`hawser: servers ${JSON.stringify(servers)}: want ws:// or wss:// addresses`);
-    if (!this.#o.WebSocket) throw new Error("hawser: there is no WebSocket here; give one in the options");
-    this.#machine = new Machine({ client: this.#o.name, token: this.#o.token });
+    const o = filled(options);
+    this.#events = new History(o.history);
+    this.#states = new History(o.stateHistory);
+    this.#driver = new Driver(o, {
+      state: (change) => this.#entered(change),
+      event: (event) => this.#event(event),
+      fragment: (media) => this.#plays.get(media.path)?.deliver({ t: "fragment", ...media }),
+      note: (what) => this.#note(what),
+    });
   }
 
   /** The state's word, of states.js. */
   get state() {
-    return this.#machine.state;
+    return this.#driver.machine.state;
   }
 
   /** red, amber or green. */
   get light() {
-    return light(this.#machine.state);
+    return light(this.state);
+  }
+
+  /** The last events, oldest first. */
+  get log() {
+    return this.#events.kept;
+  }
+
+  /** The address of the attempt or session; "" before the first. */
+  get server() {
+    return this.#driver.server;
+  }
+
+  /** What carries the session, or is to carry it: websocket, events or poll. */
+  get transport() {
+    return this.#driver.transport;
+  }
+
+  /** The attempt, counted from 1 since the last login. */
+  get attempt() {
+    return this.#driver.attempt;
+  }
+
+  /** Bytes and messages received since the start. */
+  get received() {
+    return this.#driver.received;
   }
 
   /** The session's name; "" before the first welcome. */
   get session() {
-    return this.#machine.session;
+    return this.#driver.machine.session;
+  }
+
+  /** Who the server says this client is; "" before the first welcome and without authentication. */
+  get user() {
+    return this.#driver.machine.user;
   }
 
   /** What the server said of itself at the last login. */
   get welcome() {
-    return this.#machine.welcome;
+    return this.#driver.machine.welcome;
   }
 
   /** The shortest round trip of the last ten, in ms; undefined before the first. */
   get rtt() {
-    return this.#heartbeat.rtt;
+    return this.#driver.heartbeat.rtt;
+  }
+
+  /** How much a round trip differs from the one before it, on average over the last ten, in ms; undefined before the second. */
+  get jitter() {
+    return this.#driver.heartbeat.jitter;
   }
 
   /** The server's clock less ours, in ms, by the exchange with the shortest round trip. */
   get clockOffset() {
-    return this.#heartbeat.offset;
+    return this.#driver.heartbeat.offset;
   }
 
   /**
@@ -153,21 +147,79 @@ export class Client {
   connect() {
     if (!this.#ready) {
       this.#ready = deferred();
-      this.attempt = 0;
-      this.#network(true);
-      this.#do((m) => m.connect());
+      this.#driver.start();
     }
-    return this.#ready.promise;
+    return /** @type {{promise: Promise<void>}} */ (this.#ready).promise;
   }
 
   /** Ends the session and all subscriptions. */
   disconnect() {
-    this.#do((m) => m.disconnect());
+    this.#driver.do((m) => m.disconnect());
   }
 
   /** Makes the next attempt at once instead of after the back-off. */
   retry() {
-    this.#do((m) => m.retry());
+    this.#driver.retry();
+  }
+
+  /** Freezes the session: nothing is handed out until resume, and nothing is lost that the server keeps. @throws {ReasonError} unless the state is logged_in */
+  pause() {
+    this.#driver.do((m) => m.pause());
+    if (this.state !== "paused") throw new ReasonError("pause", reason("bad_request", `the client is ${this.state}`));
+  }
+
+  /** Ends a pause. Where the connection broke meanwhile the client connects again. */
+  resume() {
+    this.#driver.do((m) => m.resume());
+  }
+
+  /**
+   * Waits for a state.
+   * @param {string} state
+   * @param {{signal?: AbortSignal}} [options]
+   * @returns {Promise<void>} settled as soon as the client is in it, at once if it is; rejected with a ReasonError when the client is or becomes disconnected, with
+   *   what the signal says when that ends the wait
+   */
+  until(state, { signal } = {}) {
+    if (this.state === state) return Promise.resolve();
+    if (this.state === "disconnected") return Promise.reject(new ReasonError(`until ${state}`, reason("lost", "not connected")));
+    return new Promise((resolve, reject) => {
+      const after = this.#seq;
+      const stop = this.observe((e) => {
+        if (e.seq < after || (e.state !== state && e.state !== "disconnected")) return;
+        end();
+        if (e.state === state) resolve();
+        else reject(new ReasonError(`until ${state}`, e.reason ?? reason("done")));
+      });
+      const aborted = () => {
+        end();
+        reject(signal?.reason);
+      };
+      const end = () => {
+        stop();
+        signal?.removeEventListener("abort", aborted);
+      };
+      signal?.addEventListener("abort", aborted);
+      if (signal?.aborted) aborted();
+    });
+  }
+
+  /**
+   * Tells each change of state in order, those of the past first, as far back as `stateHistory` goes. Any number may observe.
+   * @param {(e: ClientEvent) => void} onchange @returns {() => void} ends it
+   */
+  observe(onchange) {
+    return this.#states.observe(onchange);
+  }
+
+  /** The changes of state, those of the past first, and then each one as it happens. @returns {Events} */
+  states() {
+    return this.#states.iterate();
+  }
+
+  /** The events, as far back as `log` has them, and then each one as it happens. @returns {Events} */
+  events() {
+    return this.#events.iterate();
   }
 
   /**
@@ -175,43 +227,107 @@ export class Client {
    * Several subscriptions to one path share one on the line; those that join later start with what is known then.
    * @param {string} path
    * @param {((message: SubjectEvent) => void) | null} [onmessage]
-   * @param {import("./machine.js").Start} [start]  from a snapshot, unless said otherwise
+   * @param {Start} [start]  from a snapshot, unless said otherwise: `{from: "history", count: 50}`, `{rate: 2, fields: ["bid"]}`, `{window: {start: 0, count: 20}}`
    * @returns {Subscription}
-   * @throws {ReasonError} the path makes no sense
+   * @throws {ReasonError} the path makes no sense, or is followed by this client with another rate, other fields or another window
    */
   subscribe(path, onmessage, start) {
+    const { rate, fields, window } = start ?? {};
+    const want = JSON.stringify({ rate: rate ?? undefined, fields, window });
     let subject = this.#subjects.get(path);
     const joins = subject !== undefined;
+    if (subject && start && subject.want !== want) throw new ReasonError(`subscribe ${JSON.stringify(path)}`, reason("bad_request", "followed in another way already"));
     if (!subject) {
-      this.#do((m) => m.subscribe(path, start));
-      subject = new Subject();
+      this.#driver.do((m) => m.subscribe(path, start));
+      subject = new Subject(want);
       this.#subjects.set(path, subject);
     }
     const known = subject;
-    const subscription = new Subscription(path, onmessage ?? undefined, known, () => {
+    const leave = () => {
       known.subscriptions.delete(subscription);
       if (known.subscriptions.size > 0 || this.#subjects.get(path) !== known) return;
       this.#subjects.delete(path);
-      this.#do((m) => m.unsubscribe(path));
-    });
+      this.#driver.do((m) => m.unsubscribe(path));
+    };
+    const subscription = new Subscription(path, onmessage ?? undefined, known, leave, (r) => this.#driver.do((m) => m.throttle(path, r)));
     known.subscriptions.add(subscription);
-    const snapshot = joins ? known.snapshot(path) : undefined;
+    const snapshot = joins ? known.snapshot(path, window !== undefined) : undefined;
     if (snapshot) queueMicrotask(() => subscription.ended || subscription.deliver(snapshot));
     return subscription;
   }
 
   /**
-   * Publishes data on a path.
+   * Publishes data on a path: as soon as the client is logged in, and again after a break, but never twice.
    * @param {string} path
-   * @param {any} data  any JSON; with kind "record" an object of the fields that change, null to remove one
-   * @param {{kind?: "log" | "record", time?: number}} [options]  time is media time in ms
-   * @returns {Promise<import("./protocol.js").Ack>} rejected with a ReasonError; when its word is "lost", the data may have been published nevertheless
+   * @param {any} data  any JSON; with kind "record" an object of the fields that change, null to remove one; with kind "json" the document or, with patch, a merge patch of it
+   * @param {{kind?: import("./protocol.js").SubjectKind, patch?: boolean, time?: number, ttl?: number}} [options]  time is media time in ms; ttl: the subject is removed when
+   *   nothing was published on it for so many ms
+   * @returns {Promise<import("./protocol.js").Ack>} settled by the server's word. Rejected with a ReasonError by the server, at once where path or data make no sense or
+   *   too much waits, and with "lost" at the end of the session, when the data may have been published nevertheless
    */
-  async publish(path, data, options = {}) {
+  async publish(path, data, { kind, patch, time, ttl } = {}) {
+    const what = kind === "record" ? { fields: data } : patch ? { patch: data } : { data };
+    return this.#ask(`publish ${JSON.stringify(path)}`, (m) => m.publish(path, { kind: patch ? "json" : kind, time, ttl, ...what })).promise;
+  }
+
+  /**
+   * Asks the server's application to do something.
+   * @param {string} name  a path @param {any} [data]  any JSON
+   * @param {{timeout?: number, resend?: boolean, signal?: AbortSignal}} [options]  timeout in ms; resend: again after a break (the server does it once), otherwise the call
+   *   has failed with "lost" then; signal calls it off
+   * @returns {Promise<any>} what the server answers; rejected with a ReasonError of the server, "timeout", or what the signal says
+   */
+  async call(name, data, { timeout, resend, signal } = {}) {
+    signal?.throwIfAborted();
+    const what = `call ${JSON.stringify(name)}`;
+    const { id, promise } = this.#ask(what, (m) => m.call(name, data, { timeout, resend }));
+    const off = (/** @type {Error} */ e) => {
+      const request = this.#requests.get(id);
+      this.#requests.delete(id);
+      if (request) this.#driver.do((m) => m.cancel(id));
+      request?.reject(e);
+    };
+    const aborted = () => off(signal?.reason);
+    const timer = timeout ? setTimeout(() => off(new ReasonError(what, reason("timeout", `no result within ${timeout} ms`))), timeout) : undefined;
+    signal?.addEventListener("abort", aborted);
+    try {
+      return (await promise).data;
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", aborted);
+    }
+  }
+
+  /** @param {string} what @param {(m: import("./machine.js").Machine) => number} make  @returns {{id: number, promise: Promise<any>}} */
+  #ask(what, make) {
     let id = 0;
-    const what = options.kind === "record" ? { ...options, fields: data } : { ...options, data };
-    this.#do((m) => (id = m.publish(path, what)));
-    return new Promise((resolve, reject) => this.#publishes.set(id, { resolve, reject }));
+    /** @type {Promise<any>} */
+    let promise = Promise.resolve();
+    this.#driver.do((m) => {
+      id = make(m);
+      promise = new Promise((resolve, reject) => this.#requests.set(id, { what, resolve, reject }));
+    });
+    return { id, promise };
+  }
+
+  /**
+   * Says that this client feeds a path and all below it, until the source is closed: the server tells what is wanted there, and marks what it fed as stale (limited,
+   * unless required) when it has gone.
+   * @param {string} path
+   * @param {{required?: boolean, priority?: number, onwanted?: (path: string, on: boolean) => void}} [options]
+   * @returns {Source}
+   * @throws {ReasonError} the path makes no sense or this client feeds it already
+   */
+  source(path, { required, priority, onwanted } = {}) {
+    if (this.#sources.has(path)) throw new ReasonError(`source ${JSON.stringify(path)}`, reason("bad_request", "there is one already"));
+    this.#driver.do((m) => m.source(path, { required, priority }));
+    const source = new Source(path, onwanted && ((m) => onwanted(m.path, m.on)), () => {
+      if (this.#sources.get(path) !== source) return;
+      this.#sources.delete(path);
+      this.#driver.do((m) => m.sourceEnded(path));
+    });
+    this.#sources.set(path, source);
+    return source;
   }
 
   /**
@@ -223,165 +339,64 @@ export class Client {
    * @throws {ReasonError} the path makes no sense or is played already
    */
   play(path, onmessage, options = {}) {
-    this.#do((m) => m.play(path, options.resume));
+    this.#driver.do((m) => m.play(path, options.resume));
     const play = new Play(path, onmessage ?? undefined, () => {
       if (this.#plays.get(path) !== play) return;
       this.#plays.delete(path);
-      this.#do((m) => m.stop(path));
+      this.#driver.do((m) => m.stop(path));
     });
     this.#plays.set(path, play);
     return play;
   }
 
-  /** The changes of state, as far back as `log` has them, and then each one as it happens. @returns {Queue<ClientEvent>} */
-  states() {
-    return this.#watch("state", this.log.filter((e) => e.kind === "state"));
-  }
-
-  /** The events, as far back as `log` has them, and then each one as it happens. @returns {Queue<ClientEvent>} */
-  events() {
-    return this.#watch("", this.log);
-  }
-
-  /** @param {string} kind @param {ClientEvent[]} past */
-  #watch(kind, past) {
-    /** @type {{queue: Queue<ClientEvent>, kind: string}} */
-    const watcher = { kind, queue: new Queue(() => this.#watchers.delete(watcher)) };
-    for (const e of past) watcher.queue.push(e);
-    this.#watchers.add(watcher);
-    return watcher.queue;
-  }
-
-  /** Tells the machine something, and does what it says; what callbacks ask meanwhile comes after. @param {(m: Machine) => void} tell */
-  #do(tell) {
-    tell(this.#machine);
-    if (this.#running) return;
-    this.#running = true;
-    try {
-      while (this.#machine.out.length > 0) for (const o of this.#machine.out.splice(0)) this.#output(o);
-    } finally {
-      this.#running = false;
+  /** @param {import("./machine.js").StateOut & {delay?: number}} o */
+  #entered({ from, to, reason: why, delay }) {
+    if (to === "disconnected") this.#stopped(why ?? reason("done"));
+    if (to === "logged_in" && from !== "paused") {
+      for (const subject of this.#subjects.values()) subject.status = "ok"; // until the server says otherwise
+      for (const source of this.#sources.values()) source.wanted.clear();
     }
-  }
-
-  /** @param {import("./machine.js").Output} o */
-  #output(o) {
-    if (o.do === "send") this.#ws?.send(JSON.stringify(o.message));
-    else if (o.do === "close") this.#hangUp(o.reason);
-    else if (o.do === "state") this.#entered(o);
-    else if (o.do === "fragment") this.#plays.get(o.media.path)?.deliver({ t: "fragment", ...o.media });
-    else this.#event(o.event);
-  }
-
-  /** @param {import("./machine.js").StateOut} o */
-  #entered({ from, to, reason: why }) {
-    let delay;
-    if (to === "connecting") this.#dial();
-    else if (to === "logged_in") this.#loggedIn();
-    else if (to === "failed" || to === "lost" || to === "unreachable") delay = this.#backOff();
-    else if (to === "disconnected") this.#stopped(why ?? reason("done"));
-    const { server, transport, attempt } = this;
-    this.#tell({ kind: "state", from, state: to, light: light(to), reason: why, server, transport, attempt, delay });
+    this.#note({ kind: "state", from, state: to, reason: why, attempt: this.attempt, delay });
     if (to === "logged_in") this.#ready?.resolve();
-  }
-
-  #dial() {
-    this.attempt++;
-    this.server = this.#o.servers[this.#next % this.#o.servers.length];
-    let ws;
-    try {
-      ws = new this.#o.WebSocket(this.server, SUBPROTOCOL);
-    } catch (e) {
-      queueMicrotask(() => this.#do((m) => m.broken(reason("lost", String(e)))));
-      return;
-    }
-    this.#ws = ws;
-    ws.binaryType = "arraybuffer";
-    const mine = (/** @type {(m: Machine) => void} */ tell) => void (this.#ws === ws && this.#do(tell));
-    ws.onopen = () => mine((m) => m.opened());
-    ws.onmessage = (e) => this.#ws === ws && this.#received(e.data);
-    ws.onclose = (e) => mine((m) => m.closed(e.code, e.reason));
-    ws.onerror = () => {}; // close follows
-    this.#timer("login", this.#o.loginTimeout, () => {
-      this.#do((m) => m.giveUp(reason("timeout", "no answer to the login")));
-      if (this.#ws !== ws) return;
-      this.#hangUp(reason("timeout"));
-      this.#do((m) => m.broken(reason("timeout", "no connection in time")));
-    });
-  }
-
-  /** @param {string | ArrayBuffer} data */
-  #received(data) {
-    this.received.messages++;
-    this.received.bytes += typeof data === "string" ? data.length : data.byteLength;
-    this.#do((m) => m.receive(data));
-    this.#heartbeat.heard();
-  }
-
-  /** Leaves the WebSocket; nothing that it still says counts. @param {Reason} r */
-  #hangUp(r) {
-    const ws = this.#ws;
-    this.#ws = undefined;
-    if (ws) ws.onopen = ws.onmessage = ws.onclose = null;
-    ws?.close(r.code, r.word);
-  }
-
-  #loggedIn() {
-    this.#clear("login");
-    this.#timer("stable", this.#o.stable, () => (this.attempt = 0));
-    this.#heartbeat.start(this.#machine.welcome?.heartbeat ?? 0);
-  }
-
-  /** Plans the next attempt, at the next server. @returns {number} ms */
-  #backOff() {
-    this.#leave();
-    this.#next++;
-    const most = Math.min(this.#o.backoffMax, this.#o.backoffMin * 2 ** Math.max(0, this.attempt - 1));
-    const delay = this.#o.random() * most;
-    this.#timer("retry", delay, () => this.retry());
-    return delay;
-  }
-
-  /** The connection, if any, is no longer used. */
-  #leave() {
-    this.#hangUp(reason("done"));
-    this.#heartbeat.stop();
-    for (const name of [...this.#timers.keys()]) this.#clear(name);
   }
 
   /** @param {Reason} why */
   #stopped(why) {
-    this.#leave();
-    this.#network(false);
     this.#ready?.reject(new ReasonError(`hawser: ${this.server}`, why));
     this.#ready = undefined;
     for (const subject of this.#subjects.values()) for (const s of subject.subscriptions) s.end();
-    for (const play of this.#plays.values()) play.end();
-    this.#subjects.clear();
-    this.#plays.clear();
+    for (const of of [this.#plays, this.#sources]) for (const handle of of.values()) handle.end();
+    for (const map of [this.#subjects, this.#plays, this.#sources]) map.clear();
   }
 
   /** @param {import("./machine.js").Event} m */
   #event(m) {
     switch (m.t) {
       case "ack":
-        this.#publishes.get(m.id)?.resolve(m);
-        this.#publishes.delete(m.id);
-        return;
-      case "pong":
-        return this.#heartbeat.pong(m);
+      case "result":
+        return this.#answer(m.id, m, m.t === "result" ? m.reason : undefined);
+      case "error":
+        if (m.id) this.#answer(m.id, m, m.reason);
+        return this.#note({ kind: "error", path: m.path, reason: m.reason });
       case "media":
         return this.#media(m);
-      case "error":
-        return this.#error(m);
-      case "drain":
-        return this.#tell({ kind: "drain", light: this.light, reason: m.reason });
+      case "wanted":
+        return this.#wanted(m);
       case "snapshot":
       case "update":
+      case "window":
       case "gap":
       case "status":
         return this.#subject(m);
     }
+  }
+
+  /** @param {number} id @param {any} answer @param {Reason} [r] */
+  #answer(id, answer, r) {
+    const request = this.#requests.get(id);
+    this.#requests.delete(id);
+    if (r) request?.reject(new ReasonError(request.what, r));
+    else request?.resolve(answer);
   }
 
   /** @param {SubjectEvent} m */
@@ -391,8 +406,8 @@ export class Client {
     subject.apply(m);
     const final = m.t === "status" && (m.status === "refused" || m.status === "removed");
     if (final) this.#subjects.delete(m.path);
-    if (m.t === "status") this.#tell({ kind: "status", path: m.path, light: this.light, reason: m.reason, detail: m.status });
-    if (m.t === "gap") this.#tell({ kind: "gap", path: m.path, light: this.light, detail: lost(m) });
+    if (m.t === "status") this.#note({ kind: "status", path: m.path, reason: m.reason, detail: m.status });
+    if (m.t === "gap") this.#note({ kind: "gap", path: m.path, detail: lost(m) });
     for (const s of [...subject.subscriptions]) {
       if (!s.ended) s.deliver(m);
       if (final) s.end();
@@ -406,66 +421,37 @@ export class Client {
     play.info = m;
     if (m.status === "gone") this.#plays.delete(m.path);
     const detail = m.skipped ? `${m.status}, ${m.skipped} frames left out` : m.status;
-    this.#tell({ kind: "media", path: m.path, light: this.light, reason: m.reason, detail });
+    this.#note({ kind: "media", path: m.path, reason: m.reason, detail });
     play.deliver(m);
     if (m.status === "gone") play.end();
   }
 
-  /** @param {import("./protocol.js").ErrorMessage} m */
-  #error(m) {
-    const publish = this.#publishes.get(m.id ?? 0);
-    this.#publishes.delete(m.id ?? 0);
-    publish?.reject(new ReasonError(`publish ${JSON.stringify(m.path)}`, m.reason));
-    this.#tell({ kind: "error", path: m.path, light: this.light, reason: m.reason });
+  /** Tells the sources that feed a path. @param {import("./protocol.js").WantedPath} m */
+  #wanted(m) {
+    for (const [path, source] of this.#sources) {
+      if (m.path !== path && !m.path.startsWith(path + "/")) continue;
+      if (m.on) source.wanted.add(m.path);
+      else source.wanted.delete(m.path);
+      source.deliver(m);
+    }
   }
 
-  /** @param {Omit<ClientEvent, "seq" | "time">} fill */
-  #tell(fill) {
+  /** @param {Omit<ClientEvent, "seq" | "time" | "light">} what */
+  #note(what) {
+    const place = ["state", "transport", "moved"].includes(what.kind) ? { server: this.server, transport: this.transport } : {};
     /** @type {ClientEvent} */
-    const e = { seq: this.#seq++, time: new Date(), ...fill };
-    this.log.push(e);
-    if (this.log.length > this.#o.history) this.log.shift();
-    for (const w of this.#watchers) if (!w.kind || w.kind === e.kind) w.queue.push(e);
-    if (e.kind === "state") guard(this.onstate, e);
+    const e = { seq: this.#seq++, time: new Date(), light: this.light, ...place, ...what };
+    if (e.state) e.light = light(e.state);
+    if (e.state) this.#states.add(e);
+    this.#events.add(e);
+    if (e.state) guard(this.onstate, e);
     guard(this.onevent, e);
   }
-
-  /** @param {string} name @param {number} ms @param {() => void} f */
-  #timer(name, ms, f) {
-    this.#clear(name);
-    this.#timers.set(name, setTimeout(f, ms));
-  }
-
-  /** @param {string} name */
-  #clear(name) {
-    clearTimeout(this.#timers.get(name));
-    this.#timers.delete(name);
-  }
-
-  /** Listens, or no longer, to whether the machine has a network. @param {boolean} on */
-  #network(on) {
-    if (typeof globalThis.addEventListener !== "function" || typeof navigator !== "object") return;
-    const set = on ? globalThis.addEventListener : globalThis.removeEventListener;
-    set.call(globalThis, "online", this.#online);
-    set.call(globalThis, "offline", this.#offline);
-  }
-
-  #online = () => this.retry();
-
-  /** A server on this machine needs no network. */
-  #offline = () => {
-    if (!/^wss?:\/\/(localhost|127\.|\[::1\])/.test(this.server)) this.#do((m) => m.unreachable());
-  };
 }
 
 /** @param {import("./machine.js").Gap} m */
 function lost(m) {
   return m.to === undefined ? "an unknown number of updates lost: the subject began anew" : `${m.to - m.from} updates lost, from offset ${m.from}`;
-}
-
-function defaultServer() {
-  const at = globalThis.location;
-  return at ? `${at.protocol === "https:" ? "wss" : "ws"}://${at.host}/session` : [];
 }
 
 /** A promise that may be rejected without anybody listening. */

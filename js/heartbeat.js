@@ -1,5 +1,8 @@
-/** A connection is given up after so many heartbeats without a message. */
-const SILENCE = 2.5;
+/**
+ * After so many half heartbeats without a message a connection is given up. They are counted, not measured: a page that slept, or whose timers are slow because it is in
+ * the background, reads what came meanwhile before it judges.
+ */
+const SILENCE = 5;
 
 /** How many exchanges the round trip and the clock offset are the best of. */
 const EXCHANGES = 10;
@@ -8,13 +11,16 @@ const EXCHANGES = 10;
 export class Heartbeat {
   /** The shortest round trip of the last ten, in ms. @type {number | undefined} */
   rtt;
+  /** How much a round trip differs from the one before it, on average over the last ten, in ms. @type {number | undefined} */
+  jitter;
   /** The server's clock less ours, in ms, by the exchange with the shortest round trip. @type {number | undefined} */
   offset;
 
   #ping;
   #silent;
   #interval = 0;
-  #heard = 0;
+  #quiet = 0; // half intervals without a message
+  #heard = false; // something came in this one
   #pinged = 0;
   /** When each ping was sent. @type {Map<number, number>} */
   #pings = new Map();
@@ -34,9 +40,9 @@ export class Heartbeat {
     this.stop();
     if (interval <= 0) return;
     this.#interval = interval;
-    this.#heard = performance.now();
-    this.#send(this.#heard);
-    this.#wait(this.#heard);
+    this.#quiet = 0;
+    this.#send(performance.now());
+    this.#wait();
   }
 
   stop() {
@@ -47,8 +53,10 @@ export class Heartbeat {
 
   /** A message came; pings too when it is high time, since the timers of a page in the background are slow. */
   heard() {
-    this.#heard = performance.now();
-    if (this.#interval > 0 && this.#heard - this.#pinged > 1.5 * this.#interval) this.#send(this.#heard);
+    this.#heard = true;
+    if (this.#interval === 0) return;
+    const now = performance.now();
+    if (now - this.#pinged > 1.5 * this.#interval) this.#send(now);
   }
 
   /** @param {{id: number, at?: number}} m */
@@ -60,25 +68,28 @@ export class Heartbeat {
     this.#exchanges.push({ rtt, offset: (m.at ?? NaN) + rtt / 2 - Date.now() });
     this.#exchanges = this.#exchanges.slice(-EXCHANGES);
     const best = this.#exchanges.reduce((a, b) => (b.rtt < a.rtt ? b : a));
+    const steps = this.#exchanges.slice(1).map((e, i) => Math.abs(e.rtt - this.#exchanges[i].rtt));
     this.rtt = best.rtt;
+    this.jitter = steps.length > 0 ? steps.reduce((a, b) => a + b) / steps.length : undefined;
     this.offset = Number.isNaN(best.offset) ? undefined : best.offset;
   }
 
-  /** Looks twice an interval. @param {number} last  when it looked before */
-  #wait(last) {
+  /** Looks twice an interval. */
+  #wait() {
     this.#timer = setTimeout(() => {
-      const now = performance.now(), interval = this.#interval;
-      // This program slept: what came meanwhile is still to be read.
-      if (now - last > 2 * interval) this.#heard = Math.max(this.#heard, now - interval);
-      if (now - this.#heard > SILENCE * interval) return this.#silent();
-      if (now - this.#pinged > 0.9 * interval) this.#send(now);
-      this.#wait(now);
+      this.#quiet = this.#heard ? 0 : this.#quiet + 1;
+      this.#heard = false;
+      if (this.#quiet >= SILENCE) return this.#silent();
+      const now = performance.now();
+      if (now - this.#pinged > 0.9 * this.#interval) this.#send(now);
+      this.#wait();
     }, this.#interval / 2);
   }
 
   /** @param {number} now */
   #send(now) {
     this.#pinged = now;
-    this.#pings.set(this.#ping(), now);
+    const id = this.#ping();
+    if (id > 0) this.#pings.set(id, now);
   }
 }

@@ -7,36 +7,54 @@
  *
  * @typedef {import("./reasons.js").Reason} Reason
  *
- * @typedef {{t: "hello", version: number, client: string, token?: string, session?: string}} Hello
- * @typedef {{t: "subscribe", path: string, from?: From, epoch?: string, offset?: number}} Subscribe
- * @typedef {{t: "unsubscribe", path: string}} Unsubscribe
- * @typedef {{t: "publish", id: number, path: string, kind?: SubjectKind, data?: any, fields?: Fields, time?: number}} Publish
- * @typedef {{t: "play", path: string, from?: "keyframe" | "offset", epoch?: string, offset?: number}} PlayMessage
- * @typedef {{t: "stop", path: string}} Stop
+ * @typedef {{t: "hello", version: number, client: string, token?: string, session?: string, publisher?: string, subscribe?: Wanted[], play?: Wanted[]}} Hello
+ * @typedef {{path: string, from?: From | "keyframe", epoch?: string, offset?: number} & Want} Wanted  a subscribe or a play without its "t"
+ * @typedef {{t: "subscribe" | "play"} & Wanted} Ask
+ * @typedef {{t: "unsubscribe" | "stop", path: string}} Leave
+ * @typedef {{t: "throttle", path: string, rate: number | null}} Throttle
+ * @typedef {{t: "publish", id: number, path: string, kind?: SubjectKind, data?: any, fields?: Fields, patch?: Fields, time?: number, ttl?: number}} Publish
+ * @typedef {{t: "call", id: number, name: string, data?: any, timeout?: number}} Call
+ * @typedef {{t: "cancel", id: number}} Cancel
+ * @typedef {{t: "token", id: number, token: string}} Token
+ * @typedef {{t: "pause" | "resume"}} PauseResume
+ * @typedef {{t: "source", path: string, on: boolean, required?: boolean, priority?: number}} Source
  * @typedef {{t: "ping" | "pong", id: number, at?: number}} Ping
  * @typedef {{t: "bye", reason?: Reason}} Bye
  *
- * @typedef {{t: "welcome", version: number, session: string, server: string, heartbeat: number, resumed: boolean, at: number}} Welcome
- * @typedef {{t: "snapshot", path: string, kind: SubjectKind | "none", epoch: string, offset: number, fields?: Fields, time?: number}} Snapshot
- * @typedef {{t: "update", path: string, epoch: string, offset: number, at: number, data?: any, fields?: Fields, time?: number}} Update
+ * What of a subject is wanted: `count` messages of its history or those of `age` ms, at most `rate` updates a second, only these `fields` of a record, or a
+ * `window` of it.
+ * @typedef {{count?: number, age?: number, rate?: number | null, fields?: string[], window?: Window}} Want
+ *
+ * A list that the server makes of a record: `count` rows (at most 500) from `start` on, in the `order` of "name" (the default), of a member of the values or of
+ * the values themselves ("."), turned around by "-" before it; `filter`: member, operator, value, all of which must hold.
+ * @typedef {{start: number, count: number, order?: string, filter?: [string, FilterOp, any][]}} Window
+ * @typedef {"=" | "!=" | "<" | "<=" | ">" | ">=" | "prefix" | "contains"} FilterOp
+ *
+ * @typedef {{t: "welcome", version: number, session: string, server: string, heartbeat: number, resumed: boolean, user?: string, expires?: number, at: number}} Welcome
+ * @typedef {{t: "snapshot", path: string, kind: SubjectKind | "none", epoch: string, offset: number, fields?: Fields, data?: any, time?: number}} Snapshot
+ * @typedef {{t: "update", path: string, epoch: string, offset: number, at: number, kind?: SubjectKind, data?: any, fields?: Fields, patch?: Fields, time?: number}} Update
+ * @typedef {{t: "window", path: string, epoch: string, offset: number, total: number, start: number, rows: [string, any][]}} WindowView
  * @typedef {{t: "gap", path: string, epoch: string, from: number, to: number}} Gap
  * @typedef {{t: "status", path: string, status: SubjectStatus, reason?: Reason}} Status
  * @typedef {{t: "ack", id: number, path: string, epoch: string, offset: number}} Ack
+ * @typedef {{t: "result", id: number, data?: any, expires?: number, at?: number, reason?: Reason}} Result
+ * @typedef {{t: "wanted", path: string, on: boolean}} WantedPath
  * @typedef {{t: "media", path: string, epoch: string, offset: number, status: MediaStatus, mime?: string, tracks?: Track[],
  *            time?: number, skipped?: number, reason?: Reason}} MediaInfo
  * @typedef {{t: "error", id?: number, path?: string, reason: Reason}} ErrorMessage
- * @typedef {{t: "ejected" | "drain", reason: Reason}} Farewell
+ * @typedef {{t: "ejected", reason: Reason}} Ejected
+ * @typedef {{t: "drain", within?: number, reason: Reason}} Drain
  *
- * @typedef {"live" | "snapshot" | "offset"} From
- * @typedef {"log" | "record"} SubjectKind
+ * @typedef {"live" | "snapshot" | "offset" | "history"} From
+ * @typedef {"log" | "record" | "json"} SubjectKind
  * @typedef {"ok" | "stale" | "limited" | "removed" | "refused"} SubjectStatus
  * @typedef {"live" | "waiting" | "gone"} MediaStatus
  * @typedef {{[name: string]: any}} Fields  a field that is null is removed
  * @typedef {{id: number, kind: "video" | "audio" | "data", codec: string, width?: number, height?: number,
  *            sampleRate?: number, channels?: number}} Track
  *
- * @typedef {Hello | Subscribe | Unsubscribe | Publish | PlayMessage | Stop | Ping | Bye} ClientMessage
- * @typedef {Welcome | Snapshot | Update | Gap | Status | Ack | MediaInfo | ErrorMessage | Farewell | Ping | Bye} ServerMessage
+ * @typedef {Hello | Ask | Leave | Throttle | Publish | Call | Cancel | Token | PauseResume | Source | Ping | Bye} ClientMessage
+ * @typedef {Welcome | Snapshot | Update | WindowView | Gap | Status | Ack | Result | WantedPath | MediaInfo | ErrorMessage | Ejected | Drain | Ping | Bye} ServerMessage
  *
  * One binary message: an init segment or one fragment.
  * @typedef {object} Media
@@ -62,6 +80,9 @@ export const MAX_PATH = 255;
 
 /** Most bytes of a message from client to server. */
 export const MAX_MESSAGE = 1 << 20;
+
+/** Most subscriptions, and most plays, that one hello asks for. */
+export const MAX_SUBSCRIPTIONS = 1000;
 
 const MEDIA = 1;
 const FLAG_INIT = 1, FLAG_KEY = 2, FLAG_DISCONTINUITY = 4;
@@ -95,6 +116,29 @@ export function pathFault(path) {
   return "";
 }
 
+/**
+ * How many bytes a text has in UTF-8.
+ * @param {string} text
+ */
+export function byteLength(text) {
+  return utf8.encode(text).length;
+}
+
+/**
+ * Applies a merge patch (RFC 7396) to a JSON document, or to none. Neither is altered.
+ * @param {any} document @param {any} patch
+ */
+export function mergePatch(document, patch) {
+  if (!is.object(patch)) return patch;
+  /** @type {Map<string, any>} */
+  const members = new Map(is.object(document) ? Object.entries(document) : []);
+  for (const [name, value] of Object.entries(patch)) {
+    if (value === null) members.delete(name);
+    else members.set(name, mergePatch(members.get(name), value));
+  }
+  return Object.fromEntries(members); // not by assignment: a member may be called __proto__
+}
+
 /** @type {{[name: string]: (v: any) => boolean}} */
 const is = {
   text: (v) => typeof v === "string",
@@ -106,7 +150,8 @@ const is = {
   flag: (v) => typeof v === "boolean",
   object: (v) => typeof v === "object" && v !== null && !Array.isArray(v),
   list: (v) => Array.isArray(v),
-  kind: (v) => v === "log" || v === "record" || v === "none",
+  kind: (v) => ["log", "record", "json", "none"].includes(v),
+  id: (v) => Number.isSafeInteger(v) && v > 0,
   status: (v) => ["ok", "stale", "limited", "removed", "refused"].includes(v),
   live: (v) => ["live", "waiting", "gone"].includes(v),
 };
@@ -116,18 +161,21 @@ const is = {
  * @type {{[t: string]: {[field: string]: string}}}
  */
 const SHAPES = {
-  welcome: { version: "offset", session: "text", server: "text?", heartbeat: "interval", resumed: "flag?", at: "number?" },
+  welcome: { version: "offset", session: "text", server: "text?", heartbeat: "interval", resumed: "flag?", user: "text?", expires: "number?", at: "number?" },
   snapshot: { path: "path", kind: "kind", epoch: "epoch", offset: "offset", fields: "object?", time: "number?" },
-  update: { path: "path", epoch: "epoch", offset: "offset", at: "number?", fields: "object?", time: "number?" },
+  update: { path: "path", epoch: "epoch", offset: "offset", at: "number?", kind: "kind?", fields: "object?", patch: "object?", time: "number?" },
+  window: { path: "path", epoch: "epoch", offset: "offset", total: "offset", start: "offset", rows: "list" },
   gap: { path: "path", epoch: "epoch", from: "offset", to: "offset" },
   status: { path: "path", status: "status", reason: "object?" },
-  ack: { id: "offset", path: "path", epoch: "epoch", offset: "offset" },
+  ack: { id: "id", path: "path", epoch: "epoch", offset: "offset" },
+  result: { id: "id", expires: "number?", at: "number?", reason: "object?" },
+  wanted: { path: "path", on: "flag" },
   media: { path: "path", epoch: "epoch", offset: "offset", status: "live", mime: "text?", tracks: "list?", time: "number?", skipped: "offset?", reason: "object?" },
-  ping: { id: "offset", at: "number?" },
-  pong: { id: "offset", at: "number?" },
+  ping: { id: "id", at: "number?" },
+  pong: { id: "id", at: "number?" },
   error: { id: "offset?", path: "text?", reason: "object" },
   ejected: { reason: "object" },
-  drain: { reason: "object" },
+  drain: { within: "interval?", reason: "object" },
   bye: { reason: "object?" },
 };
 
@@ -153,7 +201,7 @@ export function parseMessage(text) {
       throw new ProtocolError(`message "${m.t}": field "${field}": got ${brief(m[field])}, want ${want}`);
     }
   }
-  if (m.t === "update" && (m.data === undefined) === (m.fields === undefined)) throw new ProtocolError('message "update": want data or fields');
+  if (m.t === "update" && [m.data, m.fields, m.patch].filter((v) => v !== undefined).length !== 1) throw new ProtocolError('message "update": want data, fields or patch');
   return m;
 }
 

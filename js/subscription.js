@@ -1,3 +1,5 @@
+import { mergePatch } from "./protocol.js";
+
 /**
  * What a client hands to the application: subscriptions, plays, and the queues behind their async iterators.
  *
@@ -144,20 +146,34 @@ class Handle {
 
 /**
  * A subscription: hands out where it starts ("snapshot"), each update once and in order ("update"), what was lost ("gap") and
- * its status ("status").
+ * its status ("status"); with a window, all that it shows whenever that has changed ("window").
  * @extends {Handle<SubjectEvent>}
  */
 export class Subscription extends Handle {
   /** What several subscriptions of a client to one path share. @type {Subject} */
   #subject;
 
-  /** @param {string} path @param {((message: SubjectEvent) => void) | undefined} onmessage @param {Subject} subject @param {() => void} leave @internal */
-  constructor(path, onmessage, subject, leave) {
+  #throttle;
+
+  /**
+   * @param {string} path @param {((message: SubjectEvent) => void) | undefined} onmessage @param {Subject} subject @param {() => void} leave
+   * @param {(rate: number | null) => void} throttle @internal
+   */
+  constructor(path, onmessage, subject, leave, throttle) {
     super(path, onmessage, leave);
     this.#subject = subject;
+    this.#throttle = throttle;
   }
 
-  /** "log", "record", or "none" while nothing was published. */
+  /**
+   * Changes the greatest rate of updates, for all of this client's subscriptions to the path; what comes in between is folded together.
+   * @param {number | null} rate  updates a second; 0 stops them, null lets all come
+   */
+  throttle(rate) {
+    if (!this.ended) this.#throttle(rate);
+  }
+
+  /** "log", "record", "json", or "none" while nothing was published. */
   get kind() {
     return this.#subject.kind;
   }
@@ -165,6 +181,25 @@ export class Subscription extends Handle {
   /** The image of a record: its fields as they are now. The object is replaced, not altered, when a field changes. */
   get fields() {
     return this.#subject.fields;
+  }
+
+  /** The document of a json subject as it is now; undefined before the first. It is replaced, not altered, when something in it changes. */
+  get document() {
+    return this.#subject.document;
+  }
+
+  /** With a window: the rows that it shows, each [name, value]. */
+  get rows() {
+    return this.#subject.rows;
+  }
+
+  /** With a window: how many rows pass the filter, and the number of the first one shown. */
+  get total() {
+    return this.#subject.total;
+  }
+
+  get start() {
+    return this.#subject.start;
   }
 
   /** Names the life of the subject that `offset` counts in; "" before the snapshot. */
@@ -197,26 +232,57 @@ export class Subject {
   status = "ok";
   /** @type {Fields} */
   fields = {};
+  /** @type {any} */
+  document;
+  /** @type {[string, any][]} */
+  rows = [];
+  total = 0;
+  start = 0;
+  /** What the line's subscription asks for. */
+  want;
+
+  /** @param {string} want */
+  constructor(want) {
+    this.want = want;
+  }
 
   /** Folds a message into what is known. @param {SubjectEvent} m */
   apply(m) {
     if (m.t === "status") this.status = m.status;
-    else if (m.t === "gap") return;
-    else if (m.t === "snapshot") {
-      this.#at(m.kind, m.epoch, m.offset);
-      if (m.fields) this.fields = { ...m.fields };
-    } else {
-      this.#at(m.fields ? "record" : "log", m.epoch, m.offset + 1);
-      if (m.fields) this.fields = merge(this.fields, m.fields);
+    else if (m.t === "snapshot") this.#snapshot(m);
+    else if (m.t === "update") this.#update(m);
+    else if (m.t === "window") {
+      this.#at("record", m.epoch, m.offset);
+      this.rows = m.rows;
+      this.total = m.total;
+      this.start = m.start;
     }
   }
 
-  /** The snapshot for a subscription that joins others, or undefined when the server's is still to come. @param {string} path */
-  snapshot(path) {
+  /** @param {import("./protocol.js").Snapshot} m */
+  #snapshot(m) {
+    this.#at(m.kind, m.epoch, m.offset);
+    if (m.fields) this.fields = { ...m.fields };
+    if (m.data !== undefined) this.document = m.data;
+  }
+
+  /** @param {import("./protocol.js").Update} m */
+  #update(m) {
+    this.#at(m.fields ? "record" : m.kind === "json" ? "json" : "log", m.epoch, m.offset + 1);
+    if (m.fields) this.fields = merge(this.fields, m.fields);
+    else if (m.patch) this.document = mergePatch(this.document, m.patch);
+    else if (m.kind === "json") this.document = m.data;
+  }
+
+  /** What a subscription that joins others starts with, or undefined when the server's answer is still to come. @param {string} path @param {boolean} windowed */
+  snapshot(path, windowed) {
     if (!this.epoch) return undefined;
+    const { epoch, offset, total, start, rows } = this;
+    if (windowed) return /** @type {SubjectEvent} */ ({ t: "window", path, epoch, offset, total, start, rows });
     /** @type {import("./protocol.js").Snapshot} */
-    const m = { t: "snapshot", path, kind: /** @type {"log" | "record" | "none"} */ (this.kind), epoch: this.epoch, offset: this.offset };
+    const m = { t: "snapshot", path, kind: /** @type {"log" | "record" | "json" | "none"} */ (this.kind), epoch, offset };
     if (this.kind === "record") m.fields = this.fields;
+    if (this.kind === "json") m.data = this.document;
     return m;
   }
 
@@ -245,6 +311,15 @@ function merge(image, changed) {
 export class Play extends Handle {
   /** The last "media". @type {MediaInfo | undefined} */
   info;
+}
+
+/**
+ * What this client feeds: hands out which paths somebody begins to follow, and which nobody has followed for half a minute. After a reconnect what is wanted is told again.
+ * @extends {Handle<import("./protocol.js").WantedPath>}
+ */
+export class Source extends Handle {
+  /** The paths that are wanted now. @type {Set<string>} */
+  wanted = new Set();
 }
 
 /**

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -113,6 +114,25 @@ func TestClientSaysBye(t *testing.T) {
 	w.wantEnd(lifecycle.ReasonDone, session.TypeBye)
 	if why := r.ended("session"); why.Code != lifecycle.ReasonDone.Code {
 		t.Errorf("the event log says %v", why)
+	}
+}
+
+// A client that closes with a code whose reason may be tried again gives the connection up, not the session; any other close ends it.
+func TestCloseCodeSaysWhetherTheSessionGoesOn(t *testing.T) {
+	for code, resumed := range map[int]bool{lifecycle.ReasonTimeout.Code: true, lifecycle.ReasonDone.Code: false, websocket.CloseNormal: false} {
+		t.Run(fmt.Sprint(code), func(t *testing.T) {
+			r := serve(t, Options{})
+			w := r.open(nil)
+			w.say(`{"t":"hello","version":1}`)
+			name := w.want(session.TypeWelcome).Message.Session
+			w.ws.Close(code, "")
+			r.ended("session")
+			w = r.open(nil)
+			w.say(`{"t":"hello","version":1,"session":%q}`, name)
+			if m := w.want(session.TypeWelcome); m.Resumed != resumed {
+				t.Errorf("closed with %d: resumed is %v", code, m.Resumed)
+			}
+		})
 	}
 }
 

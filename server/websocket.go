@@ -42,6 +42,10 @@ func (c *sessionConn) serve(ws *websocket.Conn) {
 			c.receive(ev.Data)
 		case websocket.Binary:
 			c.fail(&session.Error{Reason: lifecycle.ReasonUnsupported.With("binary messages from a client have no meaning in version %d", session.Version), Fatal: true})
+		case websocket.Closing: // a client that gives the connection up, but not the session, says so by the code
+			if r, ok := lifecycle.ReasonByCode(ev.Code); ok {
+				why = r
+			}
 		case websocket.ProtocolError:
 			why = c.violated(ev)
 		case websocket.Disconnected:

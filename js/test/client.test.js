@@ -25,7 +25,7 @@ test("connects, logs in, and leaves", async (t) => {
     ["disconnected", "connecting", "amber", 1],
     ["connecting", "connected", "amber", 1],
     ["connected", "logged_in", "green", 1],
-    ["logged_in", "disconnected", "red", 1],
+    ["logged_in", "disconnected", "red", 0],
   ]);
 });
 
@@ -59,7 +59,7 @@ test("attempts go round the servers under full-jitter back-off, which a stable s
 });
 
 test("an attempt that gets no answer is given up", (t) => {
-  const { client, tick } = setUp(t, { loginTimeout: 3000 });
+  const { client, tick } = setUp(t, { connectTimeout: 3000, loginTimeout: 3000 });
   client.connect();
   tick(3000);
   assert.deepEqual([client.state, client.log.at(-1).reason.word], ["failed", "timeout"]);
@@ -95,14 +95,14 @@ test("a reconnect goes on where it stood: nothing doubled, what is lost is told"
   client.subscribe("/log", (m) => got.push(m.t === "update" ? m.data : m.t === "gap" ? [m.from, m.to] : m.t));
   client.connect();
   const first = FakeWebSocket.last.welcome();
-  assert.deepEqual(asked(first), { t: "subscribe", path: "/log", from: "snapshot" });
+  assert.deepEqual(asked(first), { path: "/log", from: "snapshot" });
   first.say(snapshot(3));
   for (const n of [3, 4, 4]) first.say(update(n, n));
   first.end();
   first.say(update(5, "from a connection that is gone"));
   tick(30_000);
   const second = FakeWebSocket.last.welcome();
-  assert.deepEqual(asked(second), { t: "subscribe", path: "/log", from: "offset", epoch: EPOCH, offset: 5 });
+  assert.deepEqual(asked(second), { path: "/log", from: "offset", epoch: EPOCH, offset: 5 });
   second.say(snapshot(7));
   for (const n of [7, 8]) second.say(update(n, n));
   assert.deepEqual(got, ["snapshot", 3, 4, [5, 7], "snapshot", 7, 8]);
@@ -156,28 +156,37 @@ test("iterators get every message in order and end with the client", async (t) =
   assert.deepEqual(updates.map((m) => m.data), Array.from({ length: 3000 }, (_, n) => n));
 });
 
-test("publish is settled by ack, by error, or by the loss of the connection", async (t) => {
-  const { client } = setUp(t);
+test("publish waits for the login, survives breaks, and is settled by the server's word or the end", async (t) => {
+  const { client, tick } = setUp(t);
   await assert.rejects(client.publish("/log", 1), (e) => e.reason.word === "lost");
   await assert.rejects(client.publish("log", 1), (e) => e.reason.word === "bad_request");
   client.connect();
-  const ws = FakeWebSocket.last.welcome();
-  ws.take();
-  const acked = client.publish("/log", { text: "hi" }, { time: 40.5 });
+  await assert.rejects(client.publish("/log", "x".repeat(1 << 20)), (e) => e.reason.word === "too_big");
+  await assert.rejects(client.publish("/log", 1n), (e) => e.reason.word === "bad_request");
+  const acked = client.publish("/log", { text: "hi" }, { time: 40.5, ttl: 500 });
   const refused = client.publish("/fx", { bid: 1, ask: null }, { kind: "record" });
-  const lost = client.publish("/log", null);
-  await turn();
-  assert.deepEqual(ws.take(), [
-    { t: "publish", id: 1, path: "/log", kind: "log", data: { text: "hi" }, time: 40.5 },
+  const again = client.publish("/doc", { a: null }, { patch: true });
+  const ws = FakeWebSocket.last.welcome();
+  assert.match(ws.sent[0].publisher, /^[\w-]{26}$/);
+  const sent = [
+    { t: "publish", id: 1, path: "/log", kind: "log", data: { text: "hi" }, time: 40.5, ttl: 500 },
     { t: "publish", id: 2, path: "/fx", kind: "record", fields: { bid: 1, ask: null } },
-    { t: "publish", id: 3, path: "/log", kind: "log", data: null },
-  ]);
+    { t: "publish", id: 3, path: "/doc", kind: "json", patch: { a: null } },
+  ];
+  assert.deepEqual(published(ws), sent);
   ws.say({ t: "error", id: 2, path: "/fx", reason: { code: 4007, word: "refused", text: "not yours" } });
   ws.say({ t: "ack", id: 1, path: "/log", epoch: EPOCH, offset: 9 });
-  ws.end();
   assert.equal((await acked).offset, 9);
   await assert.rejects(refused, /publish "\/fx": not yours/);
-  await assert.rejects(lost, (e) => e.reason.word === "lost");
+  ws.end();
+  const last = client.publish("/log", null);
+  tick(500);
+  const second = FakeWebSocket.last.welcome();
+  assert.deepEqual(published(second), [sent[2], { t: "publish", id: 4, path: "/log", kind: "log", data: null }]);
+  second.say({ t: "ack", id: 3, path: "/doc", epoch: EPOCH, offset: 2 });
+  assert.equal((await again).offset, 2);
+  client.disconnect();
+  await assert.rejects(last, (e) => e.reason.word === "lost");
 });
 
 test("media comes in order, and a stream that is gone ends the play", async (t) => {
@@ -265,8 +274,12 @@ test("bad options are refused", () => {
   assert.throws(() => new Client({ WebSocket: FakeWebSocket }), /servers/);
 });
 
+function published(ws) {
+  return ws.take().filter((m) => m.t === "publish");
+}
+
 function asked(ws) {
-  return ws.take().find((m) => m.t === "subscribe");
+  return ws.take().find((m) => m.t === "hello").subscribe?.[0];
 }
 
 async function collect(iterable) {

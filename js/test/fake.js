@@ -5,6 +5,7 @@ export class FakeWebSocket {
   static all = [];
   sent = [];
   closed = undefined;
+  opened = false;
 
   constructor(url, protocol) {
     Object.assign(this, { url, protocol });
@@ -29,7 +30,8 @@ export class FakeWebSocket {
   }
 
   open() {
-    this.onopen?.({});
+    if (!this.opened) this.onopen?.({});
+    this.opened = true;
   }
 
   say(message) {
@@ -53,7 +55,7 @@ export function setUp(t, options = {}) {
   let now = 1000;
   t.mock.timers.enable({ apis: ["setTimeout"] });
   t.mock.method(performance, "now", () => now);
-  const client = new Client({ servers: ["ws://a/session", "ws://b/session"], WebSocket: FakeWebSocket, random: () => 0.5, ...options });
+  const client = new Client({ servers: ["ws://a/session", "ws://b/session"], WebSocket: FakeWebSocket, transports: ["websocket"], random: () => 0.5, ...options });
   const tick = (ms) => {
     for (let left = ms; left > 0; left -= 50) {
       now += Math.min(50, left);

@@ -59,7 +59,7 @@ test("text messages that break the protocol say what was got and wanted", () => 
     ['{"t":"ack","id":1,"path":"/a","epoch":"B2","offset":1}', /field "epoch": got "B2"/],
     ['{"t":"ack","id":1,"path":"/a","epoch":"00000000000000b2","offset":-1}', /field "offset": got -1/],
     ['{"t":"ack","id":1,"path":"/a","epoch":"00000000000000b2","offset":9007199254740992}', /field "offset"/],
-    ['{"t":"update","path":"/a","epoch":"00000000000000b2","offset":1,"at":1}', /want data or fields/],
+    ['{"t":"update","path":"/a","epoch":"00000000000000b2","offset":1,"at":1}', /want data, fields or patch/],
     ['{"t":"status","path":"/a","status":"odd"}', /field "status"/],
     ['{"t":"error"}', /field "reason": got nothing/],
     ['{"t":"constructor"}', null],

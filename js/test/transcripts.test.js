@@ -6,9 +6,9 @@ import { reason } from "../reasons.js";
 import { may } from "../states.js";
 
 const dir = new URL("../../session/testdata/", import.meta.url);
-const IN = new Set(["call", "net", "<", "<!", "<#"]);
+const IN = new Set(["call", "net", "<", "<!", "<#", "<2"]);
 const TOLD = new Set(["state", "event"]);
-const SENT = new Set([">", "close"]);
+const SENT = new Set([">", ">2", "close"]);
 
 /** The input lines, each with the lines that the client puts out after it. */
 function read(name) {
@@ -31,12 +31,24 @@ function split(line) {
   return i < 0 ? [line, ""] : [line.slice(0, i), line.slice(i + 1)];
 }
 
+/** Feeds the machine, and returns what is sent on a second connection. */
 function feed(m, { word, rest }) {
   const [name, argument] = split(rest);
-  if (word === "call") call(m, name, argument ? JSON.parse(argument) : {});
+  if (word === "net" && name === "switch") return [m.switch()];
+  if (word === "<2") second(m, rest);
+  else if (word === "call") call(m, name, argument ? JSON.parse(argument) : {});
   else if (word === "net") net(m, name, argument);
   else if (word === "<#") m.receive(Uint8Array.from(rest.replaceAll(" ", "").match(/../g), (h) => parseInt(h, 16)));
   else m.receive(rest);
+  return [];
+}
+
+function second(m, message) {
+  try {
+    m.switched(message);
+  } catch {
+    m.switchFailed();
+  }
 }
 
 function call(m, name, a) {
@@ -49,6 +61,15 @@ function call(m, name, a) {
     publish: () => m.publish(a.path, a),
     play: () => m.play(a.path, a.resume),
     stop: () => m.stop(a.path),
+    throttle: () => m.throttle(a.path, a.rate),
+    call: () => m.call(a.name, a.data, a),
+    cancel: () => m.cancel(a.id),
+    renew: () => m.renew(a.token),
+    credentials: () => m.credentials(a.token),
+    credentials_failed: () => m.credentialsFailed(a.reason),
+    pause: () => m.pause(),
+    resume: () => m.resume(),
+    source: () => (a.on ? m.source(a.path, a) : m.sourceEnded(a.path)),
   };
   calls[name]();
 }
@@ -62,13 +83,14 @@ function net(m, name, argument) {
     close: () => m.closed(Number(argument)),
     retry: () => m.retry(),
     unreachable: () => m.unreachable(),
+    switch_failed: () => m.switchFailed(),
   };
   happens[name]();
 }
 
 /** An output of the machine as [order, word, value], with the texts that the client makes left out. */
 function output(o) {
-  if (o.do === "send") return ["sent", ">", o.message];
+  if (o.do === "send") return ["sent", ">", JSON.parse(o.text)];
   if (o.do === "close") return ["sent", "close", o.reason.word];
   if (o.do === "state") return ["told", "state", o.reason ? `${o.to} ${o.reason.word}` : o.to];
   if (o.do === "event") {
@@ -86,7 +108,7 @@ function expected(line) {
     const [name, json] = split(rest);
     return ["event " + name, plain(JSON.parse(json))];
   }
-  return [word, word === ">" ? JSON.parse(rest) : rest];
+  return [word, word[0] === ">" ? JSON.parse(rest) : rest];
 }
 
 function plain(fields) {
@@ -100,11 +122,11 @@ for (const name of readdirSync(dir).filter((n) => n.endsWith(".transcript"))) {
   test(name, () => {
     const m = new Machine({ client: "", ...options });
     for (const step of steps) {
-      feed(m, step);
+      const second = feed(m, step).map((text) => ["sent", ">2", JSON.parse(text)]);
       const got = m.out.splice(0);
       for (const o of got) if (o.do === "state") assert.ok(may(o.from, o.to), `${o.from} to ${o.to}`);
       for (const order of ["told", "sent"]) {
-        const mine = got.map(output).filter((o) => o[0] === order).map((o) => o.slice(1));
+        const mine = [...got.map(output), ...second].filter((o) => o[0] === order).map((o) => o.slice(1));
         assert.deepEqual(mine, step[order].map(expected), `${name}: after ${step.line}`);
       }
     }
