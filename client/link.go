@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -241,6 +242,9 @@ func (c *Client) ping() {
 
 // upgrade tries to move a session from a fallback back to a WebSocket, at growing intervals.
 func (c *Client) upgrade(ctx context.Context, l *link) {
+	if !slices.Contains(c.o.Transports, WebSocket) {
+		return
+	}
 	for wait := c.o.UpgradeBase; sleep(ctx, time.Duration((0.5+rand.Float64()/2)*float64(wait))); wait = min(2*wait, c.o.UpgradeMax) {
 		dialing, cancel := context.WithTimeout(ctx, c.o.FallbackAfter)
 		w, err := c.dialWebSocket(dialing, l.server)
@@ -335,6 +339,7 @@ func (c *Client) switched(b []byte, w wire, server, transport string) (done bool
 		c.life.Event(lifecycle.Event{Kind: KindTransport, Server: server, From: c.transport, Transport: transport})
 	}
 	c.server, c.transport, c.draining = server, transport, false
+	c.worked[server] = works{transport, time.Now()}
 	c.settleLocked()
 	go old.w.Close(websocket.CloseNormal, "") // it may wait for its peer
 	return true, nil

@@ -46,7 +46,7 @@ func (c *Client) run(ctx context.Context, done chan struct{}) {
 			return // Close has disconnected the machine
 		}
 		c.do(func(m *session.Client) {
-			if state != session.Lost || c.draining {
+			if c.draining || state != session.Lost && state != session.Unreachable { // only where it was can the session resume
 				c.server = c.servers.next()
 			}
 			c.draining = false

@@ -6,6 +6,7 @@ import "math/rand/v2"
 type servers struct {
 	groups [][]string
 	queue  []string
+	last   string
 }
 
 // next returns the server that is to be tried next.
@@ -16,14 +17,16 @@ func (s *servers) next() string {
 			rand.Shuffle(len(g), func(i, j int) { g[i], g[j] = g[j], g[i] })
 			s.queue = append(s.queue, g...)
 		}
+		if s.queue[0] == s.last && len(s.queue) > 1 { // it has just failed
+			s.queue = append(s.queue[1:], s.last)
+		}
 	}
-	first := s.queue[0]
-	s.queue = s.queue[1:]
-	return first
+	s.last, s.queue = s.queue[0], s.queue[1:]
+	return s.last
 }
 
 // again begins with the first group.
-func (s *servers) again() { s.queue = nil }
+func (s *servers) again() { s.queue, s.last = nil, "" }
 
 func (s *servers) count() (n int) {
 	for _, g := range s.groups {
