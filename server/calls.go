@@ -57,7 +57,7 @@ func (s *Server) callFunc(name string) CallFunc {
 
 // call starts what a client asks for, unless that was done before.
 func (c *sessionConn) call(r session.Call) {
-	frame, do := c.publisher.beginCall(r.ID)
+	frame, do := c.publisher.begin(r.ID)
 	if frame != nil {
 		c.queue(frame)
 	}
@@ -131,14 +131,7 @@ func (c *sessionConn) result(id uint64, data []byte, err error) {
 	case err != nil:
 		m.Data, m.Reason = nil, lifecycle.ReasonOf(err)
 	}
-	frame := textFrame(&m)
-	to := c
-	if c.publisher != nil {
-		to = c.publisher.endCall(id, frame)
-	}
-	if to != nil && !to.over() {
-		to.queue(frame)
-	}
+	c.answer(id, textFrame(&m), nil)
 }
 
 // cancel calls a call off.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"crypto/rand"
 	"slices"
 	"sync"
@@ -8,6 +9,7 @@ import (
 
 	"hawser/lifecycle"
 	"hawser/session"
+	"hawser/subject"
 )
 
 const (
@@ -72,7 +74,7 @@ func (m *memory) enter(c *sessionConn, h session.Hello) (kept bool) {
 func (m *memory) publisherLocked(name string) *requester {
 	p := m.publishers[name]
 	if p == nil {
-		p = &requester{running: make(map[uint64]bool)}
+		p = &requester{name: name, running: make(map[uint64]bool)}
 		if len(m.publishers) < m.most {
 			m.publishers[name] = p
 		}
@@ -132,21 +134,34 @@ func (m *memory) sweep(now time.Time) {
 
 // requester is a client object, over all its connections: what it has asked, and what it was answered. All methods may run at once; those of a nil requester remember nothing.
 type requester struct {
-	// doing is held from begin to answered of a publish, so that the same one on two connections is done once.
-	doing sync.Mutex
+	name string // the key of memory.publishers
+
+	// placing is held until a publish has its place behind those before it, so that the same ones on two connections keep their order.
+	placing sync.Mutex
 
 	mu      sync.Mutex
 	conn    *sessionConn // the newest
 	gone    time.Time    // when that went; zero while it is here
 	answers []answer     // in the order of their ids
 	bytes   int
-	running map[uint64]bool // calls
+	running map[uint64]bool // calls, and publishes on their way to disk
 }
 
-// answer is what a request was answered with, as a frame.
+// answer is what a request was answered with: a frame, or what it takes to make the frame of a publish on a durable path.
 type answer struct {
 	id    uint64
 	frame []byte
+	ack   *subject.Published
+}
+
+// ackBytes is about what an ack takes that is no frame yet.
+const ackBytes = 128
+
+func (a *answer) bytes() int {
+	if a.ack != nil {
+		return ackBytes
+	}
+	return len(a.frame)
 }
 
 func (p *requester) take(c *sessionConn) {
@@ -169,52 +184,65 @@ func (p *requester) idle(now time.Time, keep time.Duration) bool {
 	return p.conn == nil && len(p.running) == 0 && now.Sub(p.gone) > keep
 }
 
-// begin returns what a publish was answered with before, or nil when it is to be done. answered must follow.
-func (p *requester) begin(id uint64) []byte {
+// beginPublish says whether a publish is to be done: not when it is on its way already; frame is the answer when it has one. When it is to be done, placed must follow.
+func (p *requester) beginPublish(id uint64) (frame []byte, do bool) {
 	if p == nil {
-		return nil
+		return nil, true
 	}
-	p.doing.Lock()
+	p.placing.Lock()
+	if frame, do = p.begin(id); !do {
+		p.placing.Unlock()
+	}
+	return frame, do
+}
+
+// placed lets the next publish begin.
+func (p *requester) placed() {
+	if p != nil {
+		p.placing.Unlock()
+	}
+}
+
+// crowded says that more requests are under way than a client may have.
+func (p *requester) crowded() bool {
+	if p == nil {
+		return false
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.findLocked(id)
+	return len(p.running) > session.MaxInFlight
 }
 
-// answered remembers the answer of a publish.
-func (p *requester) answered(id uint64, frame []byte) {
-	if p == nil {
-		return
-	}
-	p.mu.Lock()
-	p.rememberLocked(id, frame)
-	p.mu.Unlock()
-	p.doing.Unlock()
-}
+func compareID(a answer, id uint64) int { return cmp.Compare(a.id, id) }
 
 func (p *requester) findLocked(id uint64) []byte {
-	i, ok := slices.BinarySearchFunc(p.answers, id, func(a answer, id uint64) int { return int(int64(a.id - id)) })
+	i, ok := slices.BinarySearchFunc(p.answers, id, compareID)
 	if !ok {
 		return nil
 	}
-	return p.answers[i].frame
+	a := &p.answers[i]
+	if a.ack != nil {
+		return ackFrame(a.ack)
+	}
+	return a.frame
 }
 
-func (p *requester) rememberLocked(id uint64, frame []byte) {
-	i, known := slices.BinarySearchFunc(p.answers, id, func(a answer, id uint64) int { return int(int64(a.id - id)) })
+func (p *requester) rememberLocked(a answer) {
+	i, known := slices.BinarySearchFunc(p.answers, a.id, compareID)
 	if known {
 		return
 	}
-	p.answers = slices.Insert(p.answers, i, answer{id, frame})
-	p.bytes += len(frame)
+	p.answers = slices.Insert(p.answers, i, a)
+	p.bytes += a.bytes()
 	for len(p.answers) > 1 && (len(p.answers) > answersKept || p.bytes > answerBytes) {
-		p.bytes -= len(p.answers[0].frame)
+		p.bytes -= p.answers[0].bytes()
 		p.answers[0] = answer{}
 		p.answers = p.answers[1:]
 	}
 }
 
-// beginCall says whether a call is to be done: not when it runs already; frame is the result when it has ended.
-func (p *requester) beginCall(id uint64) (frame []byte, do bool) {
+// begin says whether a request is to be done: not when it is under way; frame is the answer when it has one. When it is to be done, end must follow.
+func (p *requester) begin(id uint64) (frame []byte, do bool) {
 	if p == nil {
 		return nil, true
 	}
@@ -227,11 +255,26 @@ func (p *requester) beginCall(id uint64) (frame []byte, do bool) {
 	return nil, true
 }
 
-// endCall remembers a result and returns the connection to send it on; nil when there is none now.
-func (p *requester) endCall(id uint64, frame []byte) *sessionConn {
+// end remembers an answer and returns the connection to send it on; nil when there is none now.
+func (p *requester) end(a answer) *sessionConn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.running, id)
-	p.rememberLocked(id, frame)
+	delete(p.running, a.id)
+	p.rememberLocked(a)
 	return p.conn
+}
+
+// answer answers a request, on the connection that the client has now.
+func (c *sessionConn) answer(id uint64, frame []byte, ack *subject.Published) {
+	to := c
+	if c.publisher != nil {
+		a := answer{id: id, frame: frame, ack: ack}
+		if ack != nil {
+			a.frame = nil
+		}
+		to = c.publisher.end(a)
+	}
+	if to != nil && !to.over() {
+		to.queue(frame)
+	}
 }

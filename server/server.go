@@ -230,15 +230,30 @@ func (s *Server) Streams() *stream.Hub { return s.streams }
 // Subjects returns the live data.
 func (s *Server) Subjects() *subject.Hub { return s.subjects }
 
-// Publish adds an update to a subject. An update without a media time gets that of the stream at the same path, if one is live there.
+// Publish adds an update to a subject; on a durable path it returns when that is on disk. An update without a media time gets that of the stream at the same path, if one is live there.
 func (s *Server) Publish(path string, kind subject.Kind, u subject.Update) (epoch, offset uint64, err error) {
-	if !u.HasMedia {
-		u.Media, u.HasMedia = s.streams.MediaTime(path)
-	}
+	s.stamp(path, &u)
 	if epoch, offset, err = s.subjects.Publish(path, kind, u); err == nil {
 		s.dataToPlayers(path, &u)
 	}
 	return epoch, offset, err
+}
+
+func (s *Server) publishThen(path string, kind subject.Kind, u subject.Update, done func(epoch, offset uint64, err error)) {
+	s.stamp(path, &u)
+	s.subjects.PublishThen(path, kind, u, func(epoch, offset uint64, err error) {
+		if err == nil {
+			s.dataToPlayers(path, &u)
+		}
+		done(epoch, offset, err)
+	})
+}
+
+// stamp gives an update its media time.
+func (s *Server) stamp(path string, u *subject.Update) {
+	if !u.HasMedia {
+		u.Media, u.HasMedia = s.streams.MediaTime(path)
+	}
 }
 
 // Serve takes connections from the listeners, either of which may be nil, until ctx ends; then it tells clients that it stops, closes everything and returns nil. When a
@@ -281,7 +296,7 @@ func (s *Server) Serve(ctx context.Context, httpListener, rtmpListener net.Liste
 	running.Wait()
 	s.wait.Wait()
 	s.streams.EndGraces()
-	return failure
+	return errors.Join(failure, s.subjects.CloseStore())
 }
 
 // begin counts a request in, for which Serve waits until s.wait.Done; false when the server is stopping.

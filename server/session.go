@@ -385,32 +385,48 @@ func canResume(sub *subject.Subject, offset uint64) bool {
 	return err == nil
 }
 
-// publish does what a client asks, unless that was done before, and says how that went. The bytes are the connection's, so they are copied.
+// publish does what a client asks, unless that was done before, and says how that went when it is done: on a durable path that is later, when it is on disk. The bytes are the connection's, so they
+// are copied.
 func (c *sessionConn) publish(r session.Publish) {
-	done := c.publisher.begin(r.ID)
-	if done == nil {
-		done = c.publishNow(r)
+	frame, do := c.publisher.beginPublish(r.ID)
+	if !do {
+		if frame != nil {
+			c.queue(frame)
+		}
+		return
 	}
-	c.publisher.answered(r.ID, done)
-	c.queue(done)
-}
-
-// publishNow publishes, and returns the answer as a frame.
-func (c *sessionConn) publishNow(r session.Publish) []byte {
+	defer c.publisher.placed()
 	u := subject.Update{Data: bytes.Clone(r.Data), Patch: bytes.Clone(r.Patch), Media: r.Time, HasMedia: r.HasTime, TTL: r.TTL}
 	err := c.mayPublish(r.Path)
 	if r.Kind == session.KindRecord && err == nil {
 		u.Data = nil
 		u.Fields, err = subject.ParseFields(bytes.Clone(r.Fields))
 	}
-	m := session.Message{Type: session.TypeAck, ID: r.ID, Path: r.Path}
-	if err == nil {
-		m.Epoch, m.Offset, err = c.server.Publish(r.Path, subject.Kind(r.Kind), u)
-	}
+	id, path := r.ID, r.Path
 	if err != nil {
-		m = session.Message{Type: session.TypeError, ID: r.ID, Path: r.Path, Reason: lifecycle.ReasonOf(err)}
+		c.published(id, path, 0, 0, err)
+		return
 	}
-	return textFrame(&m)
+	if c.publisher != nil {
+		u.Publisher, u.ID = c.publisher.name, id
+	}
+	c.server.publishThen(path, subject.Kind(r.Kind), u, func(epoch, offset uint64, err error) { c.published(id, path, epoch, offset, err) })
+}
+
+// published answers a publish.
+func (c *sessionConn) published(id uint64, path string, epoch, offset uint64, err error) {
+	if err != nil {
+		c.answer(id, textFrame(&session.Message{Type: session.TypeError, ID: id, Path: path, Reason: lifecycle.ReasonOf(err)}), nil)
+		return
+	}
+	ack := subject.Published{ID: id, Path: path, Epoch: epoch, Offset: offset}
+	frame := ackFrame(&ack)
+	if c.publisher == nil || !c.server.subjects.Durable(path) {
+		c.answer(id, frame, nil)
+		return
+	}
+	ack.Publisher = c.publisher.name
+	c.answer(id, frame, &ack)
 }
 
 // mayPublish says why the client may not publish on a path now.
@@ -420,6 +436,9 @@ func (c *sessionConn) mayPublish(path string) error {
 	}
 	if err := c.may(auth.Publish, path); err != nil {
 		return err
+	}
+	if c.publisher.crowded() {
+		return lifecycle.ReasonLimit.With("%d requests without an answer, %d are allowed", session.MaxInFlight+1, session.MaxInFlight)
 	}
 	if !c.rate.take(time.Now()) {
 		return lifecycle.ReasonLimit.With("MaxPublishRate is %g a second", c.rate.perSecond)

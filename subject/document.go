@@ -15,24 +15,34 @@ type document struct {
 	waiting int // bytes of patches
 }
 
-// fold takes an update: the whole document, or a merge patch. It says why it cannot be within the limit of bytes, "" when it can.
-func (d *document) fold(u *Update, most int64) string {
+// check says why an update, the whole document or a merge patch, cannot be within the limit of bytes; "" when it can.
+func (d *document) check(u *Update, most int64) string {
 	if u.Patch == nil {
 		if int64(len(u.Data)) > most {
 			return fmt.Sprintf("a document of %d bytes, at most %d are allowed", len(u.Data), most)
 		}
-		d.whole, d.patches, d.waiting = u.Data, nil, 0
 		return ""
 	}
-	if int64(len(d.whole)+d.waiting+len(u.Patch)) > most || d.waiting > len(d.whole)+smallMessage {
+	if int64(len(d.whole)+d.waiting+len(u.Patch)) > most {
 		d.now()
 		if size := len(d.whole) + len(u.Patch); int64(size) > most {
 			return fmt.Sprintf("a document of up to %d bytes, at most %d are allowed", size, most)
 		}
 	}
+	return ""
+}
+
+// fold takes an update that was checked.
+func (d *document) fold(u *Update) {
+	if u.Patch == nil {
+		d.whole, d.patches, d.waiting = u.Data, nil, 0
+		return
+	}
+	if d.waiting > len(d.whole)+smallMessage {
+		d.now()
+	}
 	d.patches = append(d.patches, u.Patch)
 	d.waiting += len(u.Patch)
-	return ""
 }
 
 // now is the present document. It is not changed afterwards.

@@ -81,7 +81,8 @@ func (o Options) filled() Options {
 
 // Hub is all subjects of a server. All methods may run at once.
 type Hub struct {
-	o Options
+	o       Options
+	journal *journal // nil: nothing is kept on disk; set by Persist, before anything is published
 
 	mu       sync.RWMutex // taken before a subject's
 	subjects map[string]*Subject
@@ -100,6 +101,30 @@ func (h *Hub) Publish(path string, kind Kind, u Update) (epoch, offset uint64, e
 	if err := h.check(kind, &u); err != nil {
 		return 0, 0, publishError(path, err)
 	}
+	if h.Durable(path) {
+		return h.journal.wait(&pending{path: path, kind: kind, update: u})
+	}
+	return h.publish(path, kind, &u)
+}
+
+// PublishThen is Publish that does not wait for the disk: done is called with what Publish would return, at once for what is not durable, else by the goroutine that writes, when it is on disk. It must
+// not block. Publishes of one goroutine, to durable paths, are done in their order.
+func (h *Hub) PublishThen(path string, kind Kind, u Update, done func(epoch, offset uint64, err error)) {
+	if err := h.check(kind, &u); err != nil {
+		done(0, 0, publishError(path, err))
+		return
+	}
+	if !h.Durable(path) {
+		done(h.publish(path, kind, &u))
+		return
+	}
+	if err := h.journal.put(&pending{path: path, kind: kind, update: u, done: done}); err != nil {
+		done(0, 0, publishError(path, err))
+	}
+}
+
+// publish takes an update that was checked.
+func (h *Hub) publish(path string, kind Kind, u *Update) (epoch, offset uint64, err error) {
 	for {
 		s := h.Find(path)
 		held := s == nil
@@ -108,7 +133,7 @@ func (h *Hub) Publish(path string, kind Kind, u Update) (epoch, offset uint64, e
 				return 0, 0, publishError(path, err)
 			}
 		}
-		epoch, offset, err = s.publish(kind, &u)
+		epoch, offset, err = s.publish(kind, u)
 		if held {
 			s.Close()
 		}
@@ -212,6 +237,9 @@ func (h *Hub) removeSubject(s *Subject, reason lifecycle.Reason) bool {
 	h.mu.Unlock()
 	if gone {
 		s.end(reason)
+		if s.durable {
+			h.journal.put(&pending{path: s.path, ended: s.Epoch()})
+		}
 	}
 	return gone
 }

@@ -79,6 +79,9 @@ type Update struct {
 	Patch []byte
 	// TTL removes the subject when nothing was published on it for so long; 0 leaves it as an earlier update said.
 	TTL time.Duration
+	// Publisher and ID name the request, so that it can be told after a restart that it was done; both are kept of durable subjects only. Empty: nobody will ask.
+	Publisher string
+	ID        uint64
 }
 
 // Field is a named value of a record.
@@ -101,9 +104,10 @@ func (u *Update) size() int {
 
 // Subject is the live data at one path. All methods may run at once.
 type Subject struct {
-	hub  *Hub
-	path string
-	ring *ring.Ring[Update]
+	hub     *Hub
+	path    string
+	ring    *ring.Ring[Update]
+	durable bool // what is published is on disk before anybody is told of it
 
 	// Wires are the derived rings of ready frames, by the name of their wire format, alive while somebody reads them.
 	Wires ring.Outputs[Update, []byte]
@@ -125,12 +129,13 @@ type Subject struct {
 	ttl     time.Duration
 	expiry  *time.Timer // nil without a ttl
 	expires time.Time
+	ahead   ahead // updates on their way to disk
 }
 
 // newSubject draws the epoch below 2^63, so that it also fits the signed integers of other languages.
 func newSubject(h *Hub, path string) *Subject {
 	epoch := rand.Uint64N(math.MaxInt64) + 1
-	return &Subject{hub: h, path: path, ring: ring.New[Update](epoch, 0, h.o.Limits)}
+	return &Subject{hub: h, path: path, ring: ring.New[Update](epoch, 0, h.o.Limits), durable: h.keeps(path)}
 }
 
 // Path returns where the subject is.
@@ -212,15 +217,21 @@ func (s *Subject) Publish(kind Kind, u Update) (epoch, offset uint64, err error)
 	if err := s.hub.check(kind, &u); err != nil {
 		return 0, 0, publishError(s.path, err)
 	}
+	if s.durable {
+		return s.hub.journal.wait(&pending{path: s.path, subject: s, kind: kind, update: u})
+	}
 	epoch, offset, err = s.publish(kind, &u)
 	if err == errRemoved {
-		err = lifecycle.ReasonGone.With("the subject was removed")
+		err = errGone
 	}
 	if err != nil {
 		return 0, 0, publishError(s.path, err)
 	}
 	return epoch, offset, nil
 }
+
+// errGone is what a publish to a subject that is held open, but was removed, fails with.
+var errGone = lifecycle.ReasonGone.With("the subject was removed")
 
 // publish takes an update that was checked. Its errors are reasons, or errRemoved.
 func (s *Subject) publish(kind Kind, u *Update) (epoch, offset uint64, err error) {
@@ -234,34 +245,59 @@ func (s *Subject) publish(kind Kind, u *Update) (epoch, offset uint64, err error
 	if err != nil {
 		return 0, 0, err
 	}
+	return s.ring.Epoch(), s.show(first, kind, u, now), nil
+}
+
+// show gives an update that is folded in to the followers.
+func (s *Subject) show(first bool, kind Kind, u *Update, now time.Time) (offset uint64) {
 	if first {
 		s.begin(kind)
 	}
-	size := u.size() + fieldOverhead*(1+len(u.Fields))
-	return s.ring.Epoch(), s.ring.Append(*u, size, now), nil
+	return s.ring.Append(*u, u.cost(), now)
 }
+
+// cost is what an update counts in a ring.
+func (u *Update) cost() int { return u.size() + fieldOverhead*(1+len(u.Fields)) }
 
 // fold puts the update into the state that mu guards, or refuses it and changes nothing.
 func (s *Subject) fold(kind Kind, u *Update) (first bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.checkLocked(kind, u); err != nil {
+		return false, err
+	}
+	first = s.changeLocked(kind, u)
+	s.armExpiryLocked(time.Now().Add(s.ttl))
+	return first, nil
+}
+
+// checkLocked says why an update cannot be folded in.
+func (s *Subject) checkLocked(kind Kind, u *Update) error {
+	o := &s.hub.o
+	text := ""
 	switch {
 	case s.removed:
-		return false, errRemoved
+		return errRemoved
 	case s.kind != None && s.kind != kind:
-		return false, lifecycle.ReasonBadRequest.With("the subject is a %v, not a %v", s.kind, kind)
+		return lifecycle.ReasonBadRequest.With("the subject is a %v, not a %v", s.kind, kind)
+	case kind == JSON:
+		text = s.doc.check(u, o.MaxImage)
+	case kind == Record:
+		text = s.image.check(u.Fields, o.MaxFields, o.MaxImage)
 	}
-	o := &s.hub.o
+	if text != "" {
+		return lifecycle.ReasonLimit.With("%s", text)
+	}
+	return nil
+}
+
+// changeLocked folds an update that was checked into the state.
+func (s *Subject) changeLocked(kind Kind, u *Update) (first bool) {
 	switch kind {
 	case JSON:
-		if text := s.doc.fold(u, o.MaxImage); text != "" {
-			return false, lifecycle.ReasonLimit.With("%s", text)
-		}
+		s.doc.fold(u)
 	case Record:
-		if text := s.image.check(u.Fields, o.MaxFields, o.MaxImage); text != "" {
-			return false, lifecycle.ReasonLimit.With("%s", text)
-		}
-		s.image.fold(u.Fields, s.next, o.MaxFields)
+		s.image.fold(u.Fields, s.next, s.hub.o.MaxFields)
 		s.cached = nil
 	}
 	first = s.kind == None
@@ -272,24 +308,28 @@ func (s *Subject) fold(kind Kind, u *Update) (first bool, err error) {
 		s.media, s.stamped = u.Media, true
 	}
 	s.ttl = cmp.Or(u.TTL, s.ttl)
-	s.expires = time.Now().Add(s.ttl)
+	return first
+}
+
+// armExpiryLocked sets the end of a subject that has a time to live.
+func (s *Subject) armExpiryLocked(at time.Time) {
+	s.expires = at
 	switch {
-	case s.ttl <= 0:
+	case s.ttl <= 0 || s.removed:
 	case s.expiry == nil:
-		s.expiry = time.AfterFunc(s.ttl, s.expire)
+		s.expiry = time.AfterFunc(time.Until(at), s.expire)
 	default:
-		s.expiry.Reset(s.ttl)
+		s.expiry.Reset(time.Until(at))
 	}
-	return first, nil
 }
 
 // expire removes the subject when nothing was published for its time to live.
 func (s *Subject) expire() {
 	s.mu.Lock()
-	early, ttl := time.Now().Before(s.expires), s.ttl
+	early, ttl := time.Now().Before(s.expires) || s.ahead.count > 0, s.ttl
 	s.mu.Unlock()
 	if early {
-		return // a publish has just set the timer anew
+		return // a publish has just set the timer anew, or is about to
 	}
 	s.hub.removeSubject(s, lifecycle.ReasonGone.With("nothing was published for %s", ttl))
 }

@@ -99,6 +99,8 @@ type serveOptions struct {
 	formats     []string // of record
 	authFile    string
 	auth        *auth.File // nil: everybody may do everything
+	durable     []string
+	dataDir     string
 }
 
 // serveCommand makes `hawser serve`.
@@ -121,16 +123,19 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 					return fmt.Errorf("serve: %w", err)
 				}
 			}
-			if err := o.open(c.Context()); err != nil {
-				return fmt.Errorf("serve: %w", err)
-			}
 			if o.gather.Sound == 0 {
 				o.gather.Sound = -1 // an option's zero is its default
+			}
+			s := newServer(&o)
+			if err := o.keep(s); err != nil {
+				return fmt.Errorf("serve: %w", err)
+			}
+			if err := o.open(c.Context()); err != nil {
+				return errors.Join(fmt.Errorf("serve: %w", err), s.Subjects().CloseStore())
 			}
 			if os.Getenv("GOGC") == "" {
 				debug.SetGCPercent(servePercent)
 			}
-			s := newServer(&o)
 			if o.auth != nil {
 				defer keepAuth(c.Context(), o.auth, s, c.ErrOrStderr())()
 			}
@@ -149,6 +154,8 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 	o.recordFlags(c)
 	c.Flags().StringVar(&o.authFile, "auth", "", "a file of users, keys, roles and rules; read again when it changes, and at SIGHUP; without it everybody may do everything")
 	c.Flags().BoolVar(&o.verbose, "verbose", false, "log what goes wrong inside")
+	c.Flags().StringArrayVar(&o.durable, "durable", nil, "a path whose history is on disk before a publish is acknowledged; * stands for one segment, /** at the end for all below; may be given again")
+	c.Flags().StringVar(&o.dataDir, "data-dir", "", "the folder for what --durable keeps; it belongs to one server at a time")
 	return c
 }
 
@@ -178,6 +185,17 @@ func (o *serveOptions) prepareRecord() error {
 		o.record.Formats = append(o.record.Formats, f)
 	}
 	return os.MkdirAll(o.record.Dir, 0o755)
+}
+
+// keep opens the folder of what is durable.
+func (o *serveOptions) keep(s *server.Server) error {
+	switch {
+	case o.dataDir == "" && len(o.durable) > 0:
+		return errors.New("--durable needs --data-dir")
+	case o.dataDir == "":
+		return nil
+	}
+	return s.KeepDurable(server.Durable{Dir: o.dataDir, Paths: o.durable})
 }
 
 // newServer makes a server with the console.
