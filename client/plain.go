@@ -59,32 +59,43 @@ func newPlain(o *Options, server string) *plain {
 	return p
 }
 
-// request makes a request of the connection, which ends with it and, until opened is called, with ctx.
-func (p *plain) do(ctx context.Context, method, what string, n int64, body io.Reader) (res *http.Response, opened func() bool, err error) {
+// do makes a request of the connection, which ends with it and, until opened is called, with ctx. release gives up what the request holds, once its answer has been read; it ends the request too.
+func (p *plain) do(ctx context.Context, method, what string, n int64, body io.Reader) (res *http.Response, opened func() bool, release func(), err error) {
 	url := p.base + "/" + what + "?c=" + p.key
 	if n >= 0 {
 		url += "&n=" + strconv.FormatInt(n, 10)
 	}
 	rctx, cancel := context.WithCancel(p.ctx)
 	opened = context.AfterFunc(ctx, cancel)
-	req, err := http.NewRequestWithContext(rctx, method, url, body)
+	release = func() { opened(); cancel() }
+	if res, err = p.try(rctx, method, url, body); err != nil {
+		release()
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, nil, nil, err
+	}
+	return res, opened, release, nil
+}
+
+// try makes a request; an answer that is no success is an error.
+func (p *plain) try(ctx context.Context, method, url string, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, url, body)
 	if err != nil {
-		return nil, opened, err
+		return nil, err
 	}
 	for k, v := range p.header {
 		req.Header[k] = v
 	}
-	if res, err = p.client.Do(req); err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		return nil, opened, err
+	res, err := p.client.Do(req)
+	if err != nil {
+		return nil, err
 	}
 	if res.StatusCode/100 != 2 {
 		defer res.Body.Close()
-		return nil, opened, refusal(res)
+		return nil, refusal(res)
 	}
-	return res, opened, nil
+	return res, nil
 }
 
 // refusal is the reason in a server's answer, or its status.
@@ -100,7 +111,7 @@ func refusal(res *http.Response) error {
 // dialEvents opens a connection that carries what the server sends as server-sent events. The first of them has come when it returns: nothing in between holds them back.
 func dialEvents(ctx context.Context, o *Options, server string) (wire, error) {
 	p := newPlain(o, server)
-	res, opened, err := p.do(ctx, http.MethodGet, "events", -1, nil)
+	res, opened, release, err := p.do(ctx, http.MethodGet, "events", -1, nil)
 	var r *bufio.Reader
 	if err == nil {
 		r = bufio.NewReaderSize(res.Body, 64<<10)
@@ -109,12 +120,16 @@ func dialEvents(ctx context.Context, o *Options, server string) (wire, error) {
 			err = context.Cause(ctx)
 		}
 	}
-	if err != nil || !opened() {
+	if err == nil && !opened() {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
 		p.stop()
 		p.client.CloseIdleConnections()
 		return nil, fmt.Errorf("events: %w", err)
 	}
 	go func() {
+		defer release()
 		defer res.Body.Close()
 		p.end(p.events(r))
 	}()
@@ -124,13 +139,14 @@ func dialEvents(ctx context.Context, o *Options, server string) (wire, error) {
 // dialPoll opens a connection that asks again and again for what the server sends.
 func dialPoll(ctx context.Context, o *Options, server string) (wire, error) {
 	p := newPlain(o, server)
-	res, _, err := p.do(ctx, http.MethodGet, "poll", 0, nil)
+	res, _, release, err := p.do(ctx, http.MethodGet, "poll", 0, nil)
 	if err != nil {
 		p.stop()
 		p.client.CloseIdleConnections()
 		return nil, fmt.Errorf("poll: %w", err)
 	}
 	res.Body.Close()
+	release()
 	go func() { p.end(p.polls()) }()
 	return p, nil
 }
@@ -139,12 +155,7 @@ func dialPoll(ctx context.Context, o *Options, server string) (wire, error) {
 func (p *plain) polls() error {
 	failed := false
 	for n := int64(1); ; {
-		res, _, err := p.do(p.ctx, http.MethodGet, "poll", n, nil)
-		var body []byte
-		if err == nil {
-			body, err = io.ReadAll(io.LimitReader(res.Body, maxEvent))
-			res.Body.Close()
-		}
+		body, err := p.poll(n)
 		if err != nil {
 			var r lifecycle.Reason
 			if failed || p.ctx.Err() != nil || errors.As(err, &r) {
@@ -161,6 +172,17 @@ func (p *plain) polls() error {
 	}
 }
 
+// poll asks once.
+func (p *plain) poll(n int64) ([]byte, error) {
+	res, _, release, err := p.do(p.ctx, http.MethodGet, "poll", n, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	defer res.Body.Close()
+	return io.ReadAll(io.LimitReader(res.Body, maxEvent))
+}
+
 // events reads server-sent events (HTML section 9.2.6) until the end, which is an error: io.EOF where the stream ends, a CloseError where the server closes.
 func (p *plain) events(r *bufio.Reader) error {
 	var event string
@@ -168,14 +190,15 @@ func (p *plain) events(r *bufio.Reader) error {
 	size := 0
 	for {
 		line, err := r.ReadSlice('\n')
-		for err == bufio.ErrBufferFull && size < maxEvent {
-			var more []byte
+		if err == bufio.ErrBufferFull {
 			line = bytes.Clone(line)
+		}
+		for err == bufio.ErrBufferFull && size+len(line) <= maxEvent {
+			var more []byte
 			more, err = r.ReadSlice('\n')
 			line = append(line, more...)
-			size = len(line)
 		}
-		if err != nil {
+		if err != nil && err != bufio.ErrBufferFull {
 			return err
 		}
 		line = bytes.TrimRight(line, "\r\n")
@@ -286,8 +309,9 @@ func (p *plain) post(ctx context.Context, body []byte) error {
 	n := int64(p.posts)
 	p.posts++
 	for again := false; ; again = true {
-		res, _, err := p.do(ctx, http.MethodPost, "send", n, bytes.NewReader(body))
+		res, _, release, err := p.do(ctx, http.MethodPost, "send", n, bytes.NewReader(body))
 		if err == nil {
+			defer release()
 			return res.Body.Close()
 		}
 		var r lifecycle.Reason

@@ -34,6 +34,8 @@ func (c *Client) run(ctx context.Context, done chan struct{}) {
 		switch state {
 		case session.Disconnected:
 			return
+		case session.Connecting: // a pause has ended, during which the connection broke
+			continue
 		case session.Paused:
 			if !c.unpaused(ctx) {
 				return

@@ -73,19 +73,24 @@ func (c *sessionConn) hello(h session.Hello) {
 		c.refuse(lifecycle.ReasonOf(err))
 		return
 	}
+	if c.over() {
+		return // it took too long: nothing may be taken over
+	}
 	expires := c.identify(who)
 	c.client = h.Client
-	kept := c.server.memory.enter(c, h)
+	c.resumed = c.server.memory.enter(c, h)
 	if why := c.server.sessions.admit(c); !why.IsZero() {
 		c.refuse(why)
 		return
 	}
 	m := session.Message{Type: session.TypeWelcome, At: time.Now().UnixMilli()}
 	m.Version, m.Session = session.Version, c.id
-	m.Welcome = session.Welcome{Server: "hawser/" + Version, Heartbeat: c.server.opts.Heartbeat, Resumed: kept && c.holds(h.Subscribe), User: c.user(), Expires: expires}
-	c.loggedIn.Store(true)
+	m.Welcome = session.Welcome{Server: "hawser/" + Version, Heartbeat: c.server.opts.Heartbeat, Resumed: c.resumed && c.holds(h.Subscribe), User: c.user(), Expires: expires}
 	c.life.Set(stateLoggedIn, lifecycle.Green, lifecycle.Reason{})
 	c.send(&m)
+	if drain := c.server.sessions.welcomed(c); drain != nil {
+		c.queue(drain)
+	}
 }
 
 // refuse answers a hello that is not accepted.

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -57,7 +58,7 @@ func (s *Server) callFunc(name string) CallFunc {
 
 // call starts what a client asks for, unless that was done before.
 func (c *sessionConn) call(r session.Call) {
-	frame, do := c.publisher.begin(r.ID)
+	frame, do := c.publisher.begin(r.ID, true)
 	if frame != nil {
 		c.queue(frame)
 	}
@@ -81,6 +82,7 @@ func (c *sessionConn) call(r session.Call) {
 	}
 	c.calls[r.ID] = cancel
 	c.mu.Unlock()
+	c.publisher.cancelWith(r.ID, cancel)
 	c.server.wait.Go(func() {
 		defer cancel()
 		data, err := doCall(ctx, f, call)
@@ -102,7 +104,7 @@ func (c *sessionConn) callable(r session.Call) (CallFunc, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.calls) >= c.server.opts.MaxCalls {
+	if max(len(c.calls), c.publisher.underCall()-1) >= c.server.opts.MaxCalls {
 		return nil, lifecycle.ReasonLimit.With("MaxCalls is %d", c.server.opts.MaxCalls)
 	}
 	return f, nil
@@ -116,6 +118,9 @@ func doCall(ctx context.Context, f CallFunc, call *Call) (data []byte, err error
 		}
 	}()
 	data, err = f(ctx, call)
+	if err == nil && data != nil && !json.Valid(data) {
+		return nil, lifecycle.ReasonInternal.With("the result of %s is not JSON", call.Name)
+	}
 	if err != nil && errors.Is(err, ctx.Err()) {
 		err = context.Cause(ctx)
 	}
@@ -141,5 +146,7 @@ func (c *sessionConn) cancel(id uint64) {
 	c.mu.Unlock()
 	if cancel != nil {
 		cancel()
+		return
 	}
+	c.publisher.cancel(id) // it may have begun on an earlier connection
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -25,6 +24,8 @@ const (
 // httpCarrier carries a session over plain HTTP: what the server sends goes out in the answers to GETs, what the client sends comes in POSTs.
 type httpCarrier struct {
 	session *sessionConn
+	events  bool          // it goes out in one stream of events; else in polls
+	gone    func()        // called when the session has been given up
 	wake    chan struct{} // holds a token when there may be something to send
 	over    chan struct{} // closed when the connection has ended
 	once    sync.Once
@@ -49,8 +50,8 @@ type httpCarrier struct {
 	lost    *time.Timer
 }
 
-func newHTTPCarrier(c *sessionConn) *httpCarrier {
-	return &httpCarrier{session: c, wake: make(chan struct{}, 1), over: make(chan struct{}), turn: make(chan struct{})}
+func newHTTPCarrier(c *sessionConn, events bool, gone func()) *httpCarrier {
+	return &httpCarrier{session: c, events: events, gone: gone, wake: make(chan struct{}, 1), over: make(chan struct{}), turn: make(chan struct{})}
 }
 
 // Queue implements carrier.
@@ -108,6 +109,7 @@ func (h *httpCarrier) finish(why lifecycle.Reason) {
 		h.receiving.Lock()
 		defer h.receiving.Unlock()
 		h.session.finish(why)
+		h.gone()
 	})
 }
 
@@ -213,9 +215,9 @@ func (h *httpCarrier) receive(n uint64, body []byte, patience <-chan time.Time) 
 		return nil
 	}
 	h.session.heard()
-	for line := range strings.Lines(string(body)) {
-		if line = strings.TrimSpace(line); line != "" {
-			h.session.receive([]byte(line))
+	for line := range bytes.Lines(body) {
+		if line = bytes.TrimSpace(line); len(line) > 0 {
+			h.session.receive(line)
 		}
 	}
 	h.mu.Lock()

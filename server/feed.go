@@ -47,6 +47,9 @@ type feedState struct {
 	media  bool
 	queued bool // in conn.ready; guarded by conn.mu
 	closed atomic.Bool
+
+	restate atomic.Bool    // the path's status may have changed
+	told    session.Status // what the client knows; owned by Fill
 }
 
 // wake puts the feed on the list of those that have something to send.
@@ -82,13 +85,15 @@ type dataFeed struct {
 // newDataFeed opens a subscription that begins with the message start, and with the image of a record if so wanted; its first update is the one at the offset that start tells. It
 // takes over the caller's hold on the subject. The message goes the way of the updates, because what is queued beside them may be overtaken by them.
 func newDataFeed(c *sessionConn, s *subject.Subject, start *session.Message, image bool, want session.Want) *dataFeed {
-	f := &dataFeed{feedState: feedState{conn: c, path: s.Path()}, subject: s, start: start, image: image, names: want.Names}
+	f := &dataFeed{feedState: feedState{conn: c, path: s.Path(), told: session.StatusOK}, subject: s, start: start, image: image, names: want.Names}
+	f.restate.Store(true)
 	f.pacer.set(want.Rate, want.HasRate)
 	f.output = s.Wires.Open(wireName, s.Ring(), start.Offset, c.server.logWires, func() func(ring.Item[subject.Update]) ([]byte, int) {
 		var scratch []byte
+		var b burst
 		return func(item ring.Item[subject.Update]) ([]byte, int) {
 			scratch = appendUpdate(scratch[:0], s, &item)
-			frame := websocket.AppendFrame(nil, true, websocket.OpText, scratch)
+			frame := b.frame(scratch, item.Time)
 			return frame, len(frame)
 		}
 	})
@@ -126,10 +131,8 @@ func (f *dataFeed) fill(dst [][]byte, max int) (out [][]byte, size int) {
 	if f.start != nil {
 		b := f.begin()
 		dst, size = append(dst, b), len(b)
-		if status, why := f.conn.server.sources.status(f.path); status != session.StatusOK {
-			dst = append(dst, textFrame(&session.Message{Type: session.TypeStatus, Path: f.path, Status: status, Reason: why}))
-		}
 	}
+	dst = f.restated(dst)
 	if f.own() {
 		return f.fillOwn(dst, size)
 	}
@@ -148,7 +151,7 @@ func (f *dataFeed) fill(dst [][]byte, max int) (out [][]byte, size int) {
 					f.cursor.Seek(batch[i].Seq)
 					break
 				}
-				dst = append(dst, batch[i].Value)
+				dst = join(dst, batch[i].Value)
 				size += len(batch[i].Value)
 			}
 		}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"slices"
 	"sync"
@@ -15,9 +16,10 @@ import (
 const (
 	// DefaultKeep is how long a session, and the answers to its publisher, are remembered after the connection has gone.
 	DefaultKeep = time.Minute
-	// answersKept and answerBytes bound what is remembered of one publisher.
+	// answersKept bounds the answers that are remembered of one publisher, and again the results of calls; answerBytes the latter in bytes, where those up to smallResult stay in any case.
 	answersKept = session.MaxInFlight
 	answerBytes = 1 << 20
+	smallResult = 256
 )
 
 // memory is what outlives connections: the sessions that may come back, and what was answered to whom.
@@ -74,12 +76,24 @@ func (m *memory) enter(c *sessionConn, h session.Hello) (kept bool) {
 func (m *memory) publisherLocked(name string) *requester {
 	p := m.publishers[name]
 	if p == nil {
-		p = &requester{name: name, running: make(map[uint64]bool)}
-		if len(m.publishers) < m.most {
-			m.publishers[name] = p
+		p = &requester{name: name, running: make(map[uint64]underWay)}
+		if len(m.publishers) >= m.most {
+			m.dropIdleLocked()
 		}
+		m.publishers[name] = p
 	}
 	return p
+}
+
+// dropIdleLocked makes room for a publisher: one that is not connected goes before its time.
+func (m *memory) dropIdleLocked() {
+	now := time.Now()
+	for name, p := range m.publishers {
+		if p.idle(now, -1) {
+			delete(m.publishers, name)
+			return
+		}
+	}
 }
 
 // left notes that a connection has gone; a session that is kept may be named by a later hello.
@@ -102,17 +116,18 @@ func (m *memory) left(c *sessionConn, kept bool) {
 	}
 }
 
-// left notes that a connection has gone. What it fed is stale at once, or when it does not come back in time.
-func (s *Server) left(c *sessionConn, kept bool) {
+// left notes that a connection has gone. What it fed is stale at once, or when the session does not come back, and feed it again, in time.
+func (s *Server) left(c *sessionConn, kept, replaced bool) {
 	s.memory.left(c, kept)
-	if c.id == "" {
+	if c.id == "" || !s.sources.has(c) {
 		return
 	}
 	forget := func() { s.sources.remove(func(f *dataSource) bool { return f.conn == c }) }
-	if !kept || !s.sources.has(c) {
+	if !kept && !replaced {
 		forget()
 		return
 	}
+	s.sources.away(c)
 	time.AfterFunc(s.memory.keep, forget)
 }
 
@@ -142,9 +157,17 @@ type requester struct {
 	mu      sync.Mutex
 	conn    *sessionConn // the newest
 	gone    time.Time    // when that went; zero while it is here
-	answers []answer     // in the order of their ids
-	bytes   int
-	running map[uint64]bool // calls, and publishes on their way to disk
+	answers []answer     // of publishes, in the order of their ids
+	results []answer     // of calls, in the order in which they came: a call may take long, so that its id is older than all others
+	bytes   int          // of results
+	calls   int          // of those in running
+	running map[uint64]underWay
+}
+
+// underWay is a call, or a publish on its way to disk.
+type underWay struct {
+	call   bool
+	cancel context.CancelFunc // of a call that has begun
 }
 
 // answer is what a request was answered with: a frame, or what it takes to make the frame of a publish on a durable path.
@@ -152,16 +175,6 @@ type answer struct {
 	id    uint64
 	frame []byte
 	ack   *subject.Published
-}
-
-// ackBytes is about what an ack takes that is no frame yet.
-const ackBytes = 128
-
-func (a *answer) bytes() int {
-	if a.ack != nil {
-		return ackBytes
-	}
-	return len(a.frame)
 }
 
 func (p *requester) take(c *sessionConn) {
@@ -190,7 +203,7 @@ func (p *requester) beginPublish(id uint64) (frame []byte, do bool) {
 		return nil, true
 	}
 	p.placing.Lock()
-	if frame, do = p.begin(id); !do {
+	if frame, do = p.begin(id, false); !do {
 		p.placing.Unlock()
 	}
 	return frame, do
@@ -215,7 +228,13 @@ func (p *requester) crowded() bool {
 
 func compareID(a answer, id uint64) int { return cmp.Compare(a.id, id) }
 
+// findLocked returns the answer that a request has had.
 func (p *requester) findLocked(id uint64) []byte {
+	for i := range p.results {
+		if p.results[i].id == id {
+			return p.results[i].frame
+		}
+	}
 	i, ok := slices.BinarySearchFunc(p.answers, id, compareID)
 	if !ok {
 		return nil
@@ -233,25 +252,49 @@ func (p *requester) rememberLocked(a answer) {
 		return
 	}
 	p.answers = slices.Insert(p.answers, i, a)
-	p.bytes += a.bytes()
-	for len(p.answers) > 1 && (len(p.answers) > answersKept || p.bytes > answerBytes) {
-		p.bytes -= p.answers[0].bytes()
+	if len(p.answers) > answersKept {
 		p.answers[0] = answer{}
 		p.answers = p.answers[1:]
 	}
 }
 
+// keepResultLocked remembers the result of a call. Where they are too many bytes the oldest are forgotten, but not that they were: a call is not done twice.
+func (p *requester) keepResultLocked(a answer) {
+	p.results = append(p.results, a)
+	p.bytes += len(a.frame)
+	if len(p.results) > answersKept {
+		p.bytes -= len(p.results[0].frame)
+		p.results[0] = answer{}
+		p.results = p.results[1:]
+	}
+	for i := 0; i < len(p.results)-1 && p.bytes > answerBytes; i++ {
+		r := &p.results[i]
+		if len(r.frame) <= smallResult {
+			continue
+		}
+		p.bytes -= len(r.frame)
+		r.frame = textFrame(&session.Message{Type: session.TypeResult, ID: r.id, Reason: lifecycle.ReasonLimit.With("it was done; the result is not held any more")})
+		p.bytes += len(r.frame)
+	}
+}
+
 // begin says whether a request is to be done: not when it is under way; frame is the answer when it has one. When it is to be done, end must follow.
-func (p *requester) begin(id uint64) (frame []byte, do bool) {
+func (p *requester) begin(id uint64, call bool) (frame []byte, do bool) {
 	if p == nil {
 		return nil, true
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if frame = p.findLocked(id); frame != nil || p.running[id] {
+	if frame = p.findLocked(id); frame != nil {
 		return frame, false
 	}
-	p.running[id] = true
+	if _, runs := p.running[id]; runs {
+		return nil, false
+	}
+	p.running[id] = underWay{call: call}
+	if call {
+		p.calls++
+	}
 	return nil, true
 }
 
@@ -259,9 +302,48 @@ func (p *requester) begin(id uint64) (frame []byte, do bool) {
 func (p *requester) end(a answer) *sessionConn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	call := p.running[a.id].call
 	delete(p.running, a.id)
-	p.rememberLocked(a)
+	if call {
+		p.calls--
+		p.keepResultLocked(a)
+	} else {
+		p.rememberLocked(a)
+	}
 	return p.conn
+}
+
+// cancelWith says how a call that has begun is called off, be it on a later connection.
+func (p *requester) cancelWith(id uint64, cancel context.CancelFunc) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.running[id] = underWay{call: true, cancel: cancel}
+}
+
+// cancel calls a call off.
+func (p *requester) cancel(id uint64) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	cancel := p.running[id].cancel
+	p.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+}
+
+// underCall returns how many calls are being done, over all connections.
+func (p *requester) underCall() int {
+	if p == nil {
+		return 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.calls
 }
 
 // answer answers a request, on the connection that the client has now.

@@ -55,13 +55,18 @@ func (s *Server) plainSession(w http.ResponseWriter, r *http.Request) (key strin
 }
 
 // openPlain makes the session of a new connection over plain HTTP.
-func (s *Server) openPlain(r *http.Request, key string) (*httpCarrier, lifecycle.Reason) {
+func (s *Server) openPlain(r *http.Request, key string, events bool) (*httpCarrier, lifecycle.Reason) {
 	from := remoteAddr(r)
 	if why := s.sessions.enter(from); !why.IsZero() {
 		return nil, why
 	}
 	c := s.newSession(r.RemoteAddr)
-	h := newHTTPCarrier(c)
+	h := newHTTPCarrier(c, events, func() {
+		s.plainMu.Lock()
+		delete(s.plain, key)
+		s.plainMu.Unlock()
+		s.wait.Done()
+	})
 	c.carrier, c.token = h, requestToken(r)
 	s.plainMu.Lock()
 	_, taken := s.plain[key]
@@ -77,12 +82,7 @@ func (s *Server) openPlain(r *http.Request, key string) (*httpCarrier, lifecycle
 		s.sessions.leave(from)
 		return nil, lifecycle.ReasonTaken.With("there is a connection of this name")
 	}
-	s.wait.Go(func() {
-		<-h.over
-		s.plainMu.Lock()
-		delete(s.plain, key)
-		s.plainMu.Unlock()
-	})
+	s.wait.Add(1) // until it is given up: polls come and go
 	c.begin()
 	return h, lifecycle.Reason{}
 }
@@ -106,7 +106,7 @@ func (s *Server) getSessionEvents(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	h, why := s.openPlain(r, key)
+	h, why := s.openPlain(r, key, true)
 	if h == nil {
 		s.httpError(w, why)
 		return
@@ -179,13 +179,17 @@ func (s *Server) getSessionPoll(w http.ResponseWriter, r *http.Request) {
 	h := s.findPlain(key)
 	if h == nil && n == 0 {
 		var why lifecycle.Reason
-		if h, why = s.openPlain(r, key); h == nil {
+		if h, why = s.openPlain(r, key, false); h == nil {
 			s.httpError(w, why)
 			return
 		}
 	}
 	if h == nil {
 		s.httpError(w, lifecycle.ReasonNotFound.With("there is no such connection"))
+		return
+	}
+	if h.events { // both would take what the other is to send
+		s.httpError(w, lifecycle.ReasonTaken.With("this connection has a stream of events"))
 		return
 	}
 	h.polling.Lock()

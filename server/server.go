@@ -176,7 +176,7 @@ func New(o Options) *Server {
 	s := &Server{opts: o, log: lifecycle.NewLog(o.Events), wake: make(chan struct{}, 1)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.sessions = sessions{most: o.MaxSessions, perAddress: o.MaxSessionsPerAddress, perUser: o.MaxSessionsPerUser, replace: o.ReplaceSessions}
-	s.memory, s.sources.sessions = newMemory(o.Keep, o.MaxSessions), &s.sessions
+	s.memory, s.sources.sessions, s.sources.linger = newMemory(o.Keep, o.MaxSessions), &s.sessions, WantedLinger
 	s.made.server, s.rtmpGuards = s, make(map[*rtmp.Stream]func())
 	o.Streams.Log, o.Subjects.Log = s.log, s.log
 	o.Streams.OnChange = func(info stream.Info) {

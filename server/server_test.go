@@ -38,9 +38,15 @@ type rig struct {
 // serve starts a server; the test's end stops it and looks whether it is gone altogether.
 func serve(t testing.TB, o Options) *rig {
 	t.Helper()
+	return serveIt(t, New(o))
+}
+
+// serveIt is serve for a server that is made already.
+func serveIt(t testing.TB, s *Server) *rig {
+	t.Helper()
 	web, control := listen(t), listen(t)
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &rig{Server: New(o), t: t, http: web.Addr().String(), rtmp: control.Addr().String(), halt: cancel, done: make(chan error, 1)}
+	r := &rig{Server: s, t: t, http: web.Addr().String(), rtmp: control.Addr().String(), halt: cancel, done: make(chan error, 1)}
 	go func() { r.done <- r.Serve(ctx, web, control) }()
 	t.Cleanup(r.stop)
 	return r

@@ -65,6 +65,7 @@ type sessionConn struct {
 	id        string // names the session; a secret between it and its client
 	client    string
 	publisher *requester // nil: the client has named none
+	resumed   bool       // the session was kept, or taken over
 
 	mu         sync.Mutex
 	identity   auth.Identity // nil: there is no authentication
@@ -121,9 +122,10 @@ func (c *sessionConn) finish(why lifecycle.Reason) {
 	if c.expiry != nil {
 		c.expiry.Stop()
 	}
-	kept := !c.replaced && why.Retry
+	replaced := c.replaced
+	kept := !replaced && why.Retry && (c.loggedIn.Load() || c.resumed)
 	var calls []context.CancelFunc
-	if c.publisher == nil { // otherwise the result is remembered
+	if c.publisher == nil || !kept && !replaced { // otherwise the result is remembered
 		for _, cancel := range c.calls {
 			calls = append(calls, cancel)
 		}
@@ -132,7 +134,7 @@ func (c *sessionConn) finish(why lifecycle.Reason) {
 	for _, cancel := range calls {
 		cancel()
 	}
-	c.server.left(c, kept)
+	c.server.left(c, kept, replaced)
 	c.life.Close(why)
 	c.server.sessions.leave(c.remote)
 }
@@ -357,6 +359,9 @@ func startOf(sub *subject.Subject, r session.Subscribe) (m *session.Message, ima
 // historyStart is the place so many messages, or so much time, before the head.
 func historyStart(sub *subject.Subject, want session.Want, head uint64) uint64 {
 	at, _ := sub.Ring().Bounds()
+	if at >= head { // what came meanwhile has pushed it all out
+		return head
+	}
 	if want.Count > 0 && want.Count < head-at {
 		at = head - want.Count
 	}

@@ -16,13 +16,13 @@ type sessions struct {
 	most, perAddress, perUser int  // limits; 0 means none, but for most
 	replace                   bool // a login above perUser ejects the user's oldest session
 
-	mu       sync.Mutex
-	count    int // those too that are still being opened
-	from     map[netip.Addr]int
-	all      map[*sessionConn]struct{}
-	users    map[string][]*sessionConn // logged in, the oldest first
-	draining bool
-	closed   bool
+	mu      sync.Mutex
+	count   int // those too that are still being opened
+	from    map[netip.Addr]int
+	all     map[*sessionConn]struct{}
+	users   map[string][]*sessionConn // logged in, the oldest first
+	drained []byte                    // what clients are told, as a frame, once the server drains; else nil
+	closed  bool
 }
 
 // enter makes room for one more, or says why there is none; leave gives it back.
@@ -30,7 +30,7 @@ func (s *sessions) enter(from netip.Addr) lifecycle.Reason {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.draining:
+	case s.drained != nil:
 		return lifecycle.ReasonShutdown.With("this server takes no more sessions")
 	case s.count >= s.most:
 		return lifecycle.ReasonLimit.With("MaxSessions is %d", s.most)
@@ -121,15 +121,27 @@ func (s *sessions) find(id string) *sessionConn {
 
 // drain takes no more sessions and asks all that are here to move to another server, each at a random moment within so long.
 func (s *sessions) drain(within time.Duration, why lifecycle.Reason) {
-	s.mu.Lock()
-	s.draining = true
-	s.mu.Unlock()
 	frame := textFrame(&session.Message{Type: session.TypeDrain, Reason: why, Command: session.Command{Within: within}})
-	for _, c := range s.list() {
+	var told []*sessionConn
+	s.mu.Lock()
+	s.drained = frame
+	for c := range s.all {
 		if c.loggedIn.Load() {
-			c.queue(frame)
+			told = append(told, c)
 		}
 	}
+	s.mu.Unlock()
+	for _, c := range told {
+		c.queue(frame)
+	}
+}
+
+// welcomed notes that a session is logged in, and returns what is to be told to it when the server has begun to drain meanwhile.
+func (s *sessions) welcomed(c *sessionConn) (drain []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.loggedIn.Store(true)
+	return s.drained
 }
 
 func (s *sessions) list() []*sessionConn {

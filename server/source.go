@@ -17,13 +17,22 @@ import (
 // WantedLinger is how long a path that nobody follows any more is still wanted of its source.
 const WantedLinger = 30 * time.Second
 
+const (
+	// maxSources bounds what one session may feed, in paths (reason limit).
+	maxSources = 1000
+	// maxLost bounds the paths that are marked as stale or limited because their source has left; beyond it the mark of some other is forgotten.
+	maxLost = 10_000
+)
+
 // dataSource is a session that feeds a path and all below it.
 type dataSource struct {
-	conn     *sessionConn // the newest connection of the session; nil while it is gone
+	conn     *sessionConn // the newest connection of the session
+	away     bool         // that has gone; the session may come back. Guarded by sources.mu
 	session  string
 	path     string
 	optional bool
 	priority int
+	asked    int // for how many paths; guarded by sources.mu
 }
 
 // followed is a path that somebody follows, or did so lately.
@@ -42,6 +51,7 @@ type sources struct {
 	feeders []*dataSource
 	lost    map[string]bool // paths that had a feeder and have none, and whether that was optional
 	paths   map[string]*followed
+	linger  time.Duration // WantedLinger
 }
 
 // coverage is what is fed and what is not any more at one moment. It never changes, so that Fill, which may hold locks of a connection, needs none to read it.
@@ -69,36 +79,80 @@ func (c *sessionConn) source(r session.Source) {
 	if err == nil {
 		err = reserved(r.Path)
 	}
+	switch {
+	case err != nil:
+	case r.On:
+		err = c.server.sources.add(&dataSource{conn: c, session: c.id, path: r.Path, optional: r.Optional, priority: r.Priority})
+	default:
+		c.server.sources.remove(func(f *dataSource) bool { return f.session == c.id && f.path == r.Path })
+	}
 	if err != nil {
 		c.send(&session.Message{Type: session.TypeError, Path: r.Path, Reason: lifecycle.ReasonOf(err)})
-		return
-	}
-	if r.On {
-		c.server.sources.add(&dataSource{conn: c, session: c.id, path: r.Path, optional: r.Optional, priority: r.Priority})
-	} else {
-		c.server.sources.remove(func(f *dataSource) bool { return f.session == c.id && f.path == r.Path })
 	}
 }
 
-// add takes a source on, in the place of the one that it was before.
-func (s *sources) add(f *dataSource) {
+// add takes a source on, in the place of the one that it was before, unless the session feeds too much.
+func (s *sources) add(f *dataSource) error {
 	s.mu.Lock()
 	same := func(o *dataSource) bool { return o.session == f.session && o.path == f.path }
-	for _, p := range s.paths {
-		if p.asked != nil && same(p.asked) {
-			p.asked = nil // it is told again
+	count := 0
+	for _, o := range s.feeders {
+		switch {
+		case same(o):
+			s.unaskLocked(o) // it is told again
+		case o.session == f.session:
+			count++
 		}
+	}
+	if count >= maxSources {
+		s.mu.Unlock()
+		return lifecycle.ReasonLimit.With("a session feeds at most %d paths", maxSources)
 	}
 	s.feeders = append(slices.DeleteFunc(s.feeders, same), f)
 	slices.SortStableFunc(s.feeders, func(a, b *dataSource) int { return cmp.Compare(b.priority, a.priority) })
-	_, back := s.lost[f.path]
+	changed := len(s.lost) > 0
 	delete(s.lost, f.path)
 	s.showLocked()
 	s.askLocked()
 	s.mu.Unlock()
-	if back {
+	if changed {
 		s.tell(f.path)
 	}
+	return nil
+}
+
+// away notes that the connection of sources has gone, of which they may come back: others are asked meanwhile.
+func (s *sources) away(c *sessionConn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.feeders {
+		if f.conn == c {
+			f.away = true
+			s.unaskLocked(f)
+		}
+	}
+	s.askLocked()
+}
+
+// unaskLocked forgets what a source was asked for.
+func (s *sources) unaskLocked(f *dataSource) {
+	for path, p := range s.paths {
+		if p.asked == f {
+			p.asked, f.asked = nil, f.asked-1
+			s.dropLocked(path, p)
+		}
+	}
+}
+
+// dropLocked forgets a path that nobody follows, and no source was told of.
+func (s *sources) dropLocked(path string, p *followed) {
+	if p.count > 0 || p.asked != nil {
+		return
+	}
+	if p.linger != nil {
+		p.linger.Stop()
+	}
+	delete(s.paths, path)
 }
 
 // remove takes sources away; what only they fed is stale.
@@ -112,27 +166,36 @@ func (s *sources) remove(which func(*dataSource) bool) {
 		}
 		return false
 	})
-	var lost []string
+	if len(gone) == 0 {
+		s.mu.Unlock()
+		return
+	}
 	for _, f := range gone {
-		for _, p := range s.paths {
-			if p.asked == f {
-				p.asked = nil
-			}
-		}
+		s.unaskLocked(f)
 		if !slices.ContainsFunc(s.feeders, func(o *dataSource) bool { return o.path == f.path }) {
-			if s.lost == nil {
-				s.lost = make(map[string]bool)
-			}
-			s.lost[f.path] = f.optional
-			lost = append(lost, f.path)
+			s.loseLocked(f)
 		}
 	}
 	s.showLocked()
 	s.askLocked()
 	s.mu.Unlock()
-	for _, path := range lost {
-		s.tell(path)
+	for _, f := range gone {
+		s.tell(f.path)
 	}
+}
+
+// loseLocked notes that a path has no source any more.
+func (s *sources) loseLocked(f *dataSource) {
+	if s.lost == nil {
+		s.lost = make(map[string]bool)
+	}
+	if len(s.lost) >= maxLost {
+		for other := range s.lost {
+			delete(s.lost, other)
+			break
+		}
+	}
+	s.lost[f.path] = f.optional
 }
 
 // has says whether a connection feeds anything.
@@ -164,14 +227,39 @@ func (s *sources) status(path string) (session.Status, lifecycle.Reason) {
 	return status, lifecycle.Reason{}
 }
 
-// tell sends the status of what lies below a path to who follows it.
+// tell lets who follows something below a path look whether its status has changed.
 func (s *sources) tell(prefix string) {
 	for _, c := range s.sessions.list() {
-		for _, path := range c.follows(prefix) {
-			status, why := s.status(path)
-			c.send(&session.Message{Type: session.TypeStatus, Path: path, Status: status, Reason: why})
+		for _, f := range c.feedsBelow(prefix) {
+			f.state().restate.Store(true)
+			f.Wake()
 		}
 	}
+}
+
+// feedsBelow returns the subscriptions of the session to a path and what lies below it.
+func (c *sessionConn) feedsBelow(prefix string) (list []subscription) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for path, f := range c.subs {
+		if under(path, prefix) {
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+// restated appends the status of a feed's path if that is not what the client was told last. Fill calls it, after the first answer.
+func (f *feedState) restated(dst [][]byte) [][]byte {
+	if !f.restate.Swap(false) {
+		return dst
+	}
+	status, why := f.conn.server.sources.status(f.path)
+	if status == f.told {
+		return dst
+	}
+	f.told = status
+	return append(dst, textFrame(&session.Message{Type: session.TypeStatus, Path: f.path, Status: status, Reason: why}))
 }
 
 // follows returns the paths at and below a prefix that the session follows.
@@ -217,9 +305,9 @@ func (s *sources) unfollow(path string) {
 	switch {
 	case p.count > 0:
 	case p.asked == nil:
-		delete(s.paths, path)
+		s.dropLocked(path, p)
 	default:
-		p.linger = time.AfterFunc(WantedLinger, func() { s.unwanted(path) })
+		p.linger = time.AfterFunc(s.linger, func() { s.unwanted(path) })
 	}
 }
 
@@ -233,6 +321,7 @@ func (s *sources) unwanted(path string) {
 	}
 	delete(s.paths, path)
 	if p.asked != nil {
+		p.asked.asked--
 		p.asked.want(path, false)
 	}
 }
@@ -246,17 +335,24 @@ func (s *sources) askLocked() {
 	}
 }
 
-// askPathLocked tells the source with the greatest priority that a path is wanted.
+// askPathLocked tells the source with the greatest priority that a path is wanted; of several the one that was asked for the fewest.
 func (s *sources) askPathLocked(path string, p *followed) {
 	if p.asked != nil {
 		return
 	}
+	var best *dataSource
 	for _, f := range s.feeders {
-		if under(path, f.path) {
-			p.asked = f
-			f.want(path, true)
-			return
+		if best != nil && f.priority < best.priority {
+			break
 		}
+		if !f.away && under(path, f.path) && (best == nil || f.asked < best.asked) {
+			best = f
+		}
+	}
+	if best != nil {
+		p.asked = best
+		best.asked++
+		best.want(path, true)
 	}
 }
 

@@ -38,9 +38,10 @@ func newWindowFeed(c *sessionConn, s *subject.Subject, want session.Want) *windo
 	for i := range w.Filter {
 		w.Filter[i].Value = bytes.Clone(w.Filter[i].Value)
 	}
-	f := &windowFeed{feedState: feedState{conn: c, path: s.Path()}, want: &w, subject: s}
+	f := &windowFeed{feedState: feedState{conn: c, path: s.Path(), told: session.StatusOK}, want: &w, subject: s}
 	_, head := s.Ring().Bounds()
 	f.cursor = s.Ring().Cursor(head)
+	f.restate.Store(true)
 	f.throttle(want.Rate, want.HasRate)
 	return f
 }
@@ -61,6 +62,9 @@ func (f *windowFeed) throttle(rate float64, has bool) {
 
 func (f *windowFeed) fill(dst [][]byte, _ int) ([][]byte, int) {
 	now := time.Now()
+	if f.began {
+		dst = f.restated(dst)
+	}
 	if !f.pacer.turn(now, f.Wake) {
 		return dst, 0
 	}
@@ -74,14 +78,14 @@ func (f *windowFeed) fill(dst [][]byte, _ int) ([][]byte, int) {
 		return f.conn.refused(dst, &f.feedState, lifecycle.ReasonBadRequest.With("a %v has no window", snap.Kind)), 0
 	}
 	rows, total := window(f.want, snap.Fields)
+	f.pacer.sent(now) // also when nothing has changed: the work is bounded
 	if f.began && total == f.total && bytes.Equal(rows, f.shown) {
 		return dst, 0
 	}
 	f.began, f.total, f.shown = true, total, rows
-	f.pacer.sent(now)
 	m := session.Message{Type: session.TypeWindow, Path: f.path, Epoch: snap.Epoch, Offset: snap.Offset, View: session.View{Total: total, First: f.want.Start, Rows: rows}}
 	b := textFrame(&m)
-	return append(dst, b), len(b)
+	return f.restated(append(dst, b)), len(b)
 }
 
 func (f *windowFeed) close() {
