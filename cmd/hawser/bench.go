@@ -57,7 +57,7 @@ another. Nothing else should run on the machine.`,
 	c.Flags().IntVar(&o.runs, "runs", 1, "how often to measure each; the medians are shown")
 	c.Flags().StringSliceVar(&o.only, "only", nil, "measure only those whose names begin with one of these, such as nginx")
 	c.Flags().BoolVar(&o.most, "most", false, "find the largest number of viewers that one processor holds in real time, beginning with --viewers")
-	c.AddCommand(bareCommand())
+	c.AddCommand(bareCommand(), sessionBenchCommand())
 	return c
 }
 

@@ -1,0 +1,297 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"runtime"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// sessionBench is what `hawser bench data` is told.
+type sessionBench struct {
+	shape    string
+	clients  int
+	flight   int
+	rate     int
+	subjects int
+	each     int
+	duration time.Duration
+}
+
+// sessionBenchCommand makes `hawser bench data`.
+func sessionBenchCommand() *cobra.Command {
+	var o sessionBench
+	c := &cobra.Command{
+		Use:   "data",
+		Short: "Measure what sessions that follow data cost, beside a bare loop of writes",
+		Long: `Let many sessions follow data of a server of its own, which has one processor for itself; what publishes and follows has another.
+Shapes: fanout, one subject that all follow, with so many messages in flight; market, many subjects of which each client follows some, at a steady rate;
+idle, the memory of a client that follows one subject; storm, the server is killed, started again, and all clients come back with their positions.
+The bare loop writes the same messages with one write each; "gathering" is the same loop that collects for a millisecond.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context(), c.OutOrStdout()) },
+	}
+	c.Flags().StringVar(&o.shape, "shape", "fanout", "fanout, market, idle or storm")
+	c.Flags().IntVar(&o.clients, "clients", 1000, "how many sessions")
+	c.Flags().IntVar(&o.flight, "flight", 1, "fanout: how many messages may be on the way")
+	c.Flags().IntVar(&o.rate, "rate", 2000, "market: updates a second")
+	c.Flags().IntVar(&o.subjects, "subjects", 1000, "market: how many subjects there are")
+	c.Flags().IntVar(&o.each, "each", 50, "market: how many each client follows")
+	c.Flags().DurationVar(&o.duration, "duration", 5*time.Second, "how long to measure")
+	c.AddCommand(sessionBareCommand())
+	return c
+}
+
+// sessionResult is what was measured of one program.
+type sessionResult struct {
+	name     string
+	rate     float64 // deliveries a second
+	load     float64 // of a processor
+	p50, p99 time.Duration
+	memory   int64 // per client
+}
+
+// dataServer is what is measured: a server of sessions, or a bare loop.
+type dataServer struct {
+	name  string
+	lines int
+	ready *regexp.Regexp
+	args  []string
+	bare  bool
+}
+
+func dataServers() []dataServer {
+	bare := regexp.MustCompile(`on (\S+)`)
+	return []dataServer{
+		{name: "hawser", lines: 1, ready: regexp.MustCompile(`http://(\S+)`), args: []string{"serve", "--http", "127.0.0.1:0", "--rtmp", ""}},
+		{name: "bare loop", lines: 1, ready: bare, args: []string{"bench", "data", "bare"}, bare: true},
+		{name: "bare loop, gathering", lines: 1, ready: bare, args: []string{"bench", "data", "bare", "--gather", "1ms"}, bare: true},
+	}
+}
+
+func (o *sessionBench) run(ctx context.Context, w io.Writer) error {
+	measure := map[string]func(context.Context, *dataServer, *child, string) (sessionResult, error){"fanout": o.fanout, "market": o.market, "idle": o.idle}[o.shape]
+	switch {
+	case o.shape == "storm":
+	case measure == nil:
+		return fmt.Errorf("bench data: shape %q: want fanout, market, idle or storm", o.shape)
+	}
+	if err := pinSelf(min(1, runtime.NumCPU()-1)); err != nil {
+		return fmt.Errorf("bench data: %w", err)
+	}
+	if o.shape == "storm" {
+		return o.storm(ctx, w)
+	}
+	fmt.Fprintf(w, "%s: %d clients, 128 bytes; %s; %v; %s\n\n", o.shape, o.clients, o.about(), o.duration, machine())
+	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "\tdeliveries a second\tof a processor\tlatency p50\tp99\tmemory per client\t")
+	for _, s := range dataServers() {
+		r, err := o.one(ctx, &s, measure)
+		if err != nil {
+			return fmt.Errorf("bench data: %s: %w", s.name, err)
+		}
+		fmt.Fprintf(t, "%s\t%.0f\t%.0f %%\t%.2f ms\t%.2f ms\t%.1f KB\t\n", s.name, r.rate, r.load*100, r.p50.Seconds()*1000, r.p99.Seconds()*1000, float64(r.memory)/1024)
+	}
+	return t.Flush()
+}
+
+func (o *sessionBench) about() string {
+	switch o.shape {
+	case "fanout":
+		return fmt.Sprintf("%d in flight", o.flight)
+	case "market":
+		return fmt.Sprintf("%d of %d subjects each, %d updates a second", o.each, o.subjects, o.rate)
+	}
+	return "nothing is published"
+}
+
+func (o *sessionBench) one(ctx context.Context, s *dataServer, measure func(context.Context, *dataServer, *child, string) (sessionResult, error)) (sessionResult, error) {
+	p, found, err := startChild(ctx, s.ready, s.lines, s.args...)
+	if err != nil {
+		return sessionResult{}, err
+	}
+	defer p.stop()
+	return measure(ctx, s, p, found[1])
+}
+
+// load opens the clients, and returns how much memory each takes.
+func (o *sessionBench) load(ctx context.Context, s *dataServer, p *child, addr string, follows func(i int) []int) (*dataLoad, int64, error) {
+	_, before, err := usage(p.cmd.Process.Pid)
+	if err != nil {
+		return nil, 0, err
+	}
+	l := newDataLoad(s.bare)
+	for i := range o.clients {
+		if err := l.open(addr, follows(i)); err != nil {
+			l.close()
+			return nil, 0, err
+		}
+	}
+	if err := l.await(ctx, func() bool { return l.ready.Load() >= int64(o.clients) }); err != nil {
+		l.close()
+		return nil, 0, errors.Join(err, fmt.Errorf("%d of %d clients are there", l.ready.Load(), o.clients))
+	}
+	pause(ctx, 500*time.Millisecond)
+	_, rss, err := usage(p.cmd.Process.Pid)
+	return l, (rss - before) / int64(o.clients), err
+}
+
+func onlyFirst(int) []int { return []int{0} }
+
+func (o *sessionBench) idle(ctx context.Context, s *dataServer, p *child, addr string) (r sessionResult, err error) {
+	l, memory, err := o.load(ctx, s, p, addr, onlyFirst)
+	if err != nil {
+		return r, err
+	}
+	defer l.close()
+	return sessionResult{memory: memory}, nil
+}
+
+// fanout publishes as fast as deliveries allow.
+func (o *sessionBench) fanout(ctx context.Context, s *dataServer, p *child, addr string) (r sessionResult, err error) {
+	l, memory, err := o.load(ctx, s, p, addr, onlyFirst)
+	if err != nil {
+		return r, err
+	}
+	defer l.close()
+	pub, err := l.publisher(addr)
+	if err != nil {
+		return r, err
+	}
+	r, err = o.watch(ctx, l, p, func(until time.Time) error {
+		for sent := int64(0); time.Now().Before(until); sent++ {
+			want := (sent - int64(o.flight) + 1) * int64(o.clients)
+			if l.delivered.Load() < want {
+				if err := pub.flush(); err != nil {
+					return err
+				}
+			}
+			if err := l.await(ctx, func() bool { return l.delivered.Load() >= want }); err != nil {
+				return err
+			}
+			if err := pub.publish(0); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	r.memory = memory
+	return r, err
+}
+
+// market publishes at a steady rate, each millisecond what is due.
+func (o *sessionBench) market(ctx context.Context, s *dataServer, p *child, addr string) (r sessionResult, err error) {
+	l, memory, err := o.load(ctx, s, p, addr, func(i int) (list []int) {
+		for k := range o.each {
+			list = append(list, (i*7+k*(o.subjects/o.each))%o.subjects)
+		}
+		return list
+	})
+	if err != nil {
+		return r, err
+	}
+	defer l.close()
+	pub, err := l.publisher(addr)
+	if err != nil {
+		return r, err
+	}
+	r, err = o.watch(ctx, l, p, func(until time.Time) error {
+		begin := time.Now()
+		for sent := 0; time.Now().Before(until); {
+			for due := int(time.Since(begin).Seconds() * float64(o.rate)); sent < due; sent++ {
+				if err := pub.publish(sent * 17 % o.subjects); err != nil {
+					return err
+				}
+			}
+			if err := pub.flush(); err != nil {
+				return err
+			}
+			pause(ctx, time.Millisecond)
+		}
+		return nil
+	})
+	r.memory = memory
+	return r, err
+}
+
+// watch measures while something publishes; the first fifth does not count.
+func (o *sessionBench) watch(ctx context.Context, l *dataLoad, p *child, publish func(until time.Time) error) (r sessionResult, err error) {
+	done := make(chan error, 1)
+	go func() { done <- publish(time.Now().Add(o.duration * 6 / 5)) }()
+	pause(ctx, o.duration/5)
+	cpu, _, err := usage(p.cmd.Process.Pid)
+	l.begin()
+	begin, from := time.Now(), l.delivered.Load()
+	pause(ctx, o.duration*9/10)
+	after, _, _ := usage(p.cmd.Process.Pid)
+	seconds := time.Since(begin).Seconds()
+	n := l.delivered.Load() - from
+	r.p50, r.p99 = l.latency()
+	r.rate, r.load = float64(n)/seconds, (after-cpu).Seconds()/seconds
+	return r, errors.Join(err, <-done, l.failure())
+}
+
+// storm kills the server under its clients and measures how long it takes until all have their sessions and subscriptions again.
+func (o *sessionBench) storm(ctx context.Context, w io.Writer) error {
+	s := dataServers()[0]
+	p, found, err := startChild(ctx, s.ready, s.lines, s.args...)
+	if err != nil {
+		return err
+	}
+	addr := found[1]
+	l, _, err := o.load(ctx, &s, p, addr, onlyFirst)
+	if err != nil {
+		p.stop()
+		return err
+	}
+	p.cmd.Process.Signal(syscall.SIGKILL)
+	p.cmd.Wait()
+	l.close()
+	begin := time.Now()
+	args := append([]string(nil), s.args...)
+	args[2] = strings.TrimSuffix(addr, "/")
+	if p, _, err = startChild(ctx, s.ready, s.lines, args...); err != nil {
+		return err
+	}
+	defer p.stop()
+	up := time.Since(begin)
+	again := newDataLoad(false)
+	defer again.close()
+	again.resume = true
+	failed := make(chan error, stormDials)
+	next := make(chan int)
+	for range stormDials {
+		go func() {
+			var err error
+			for range next {
+				if err == nil {
+					err = again.open(addr, []int{0})
+				}
+			}
+			failed <- err
+		}()
+	}
+	for i := range o.clients {
+		next <- i
+	}
+	close(next)
+	for range stormDials {
+		err = errors.Join(err, <-failed)
+	}
+	if err == nil {
+		err = again.await(ctx, func() bool { return again.ready.Load() >= int64(o.clients) })
+	}
+	took := time.Since(begin)
+	cpu, _, _ := usage(p.cmd.Process.Pid)
+	_, err2 := fmt.Fprintf(w, "storm: %d clients are subscribed again %.2f s after the server began to start anew (which took %.2f s); it used %.2f s of its processor; %s\n", o.clients,
+		took.Seconds(), up.Seconds(), cpu.Seconds(), machine())
+	return errors.Join(err, err2)
+}
