@@ -3,7 +3,7 @@
 
 FUZZTIME ?= 10m
 
-.PHONY: build test quick fuzz deps format vet staticcheck unit bench js e2e
+.PHONY: build test quick fuzz deps format vet staticcheck unit bench js e2e chaos
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/hawser ./cmd/hawser
@@ -19,6 +19,10 @@ quick:
 # fuzz runs every fuzz target for FUZZTIME, ten minutes unless told otherwise: make fuzz FUZZTIME=1m
 fuzz:
 	go run ./scripts/check -fuzztime $(FUZZTIME) fuzz
+
+# chaos lets clients publish and follow through a bad network for a minute, while the server is killed.
+chaos:
+	HAWSER_CHAOS=60s go test -count=1 -v -run TestChaos ./e2e
 
 format vet staticcheck unit bench js e2e:
 	go run ./scripts/check $@
