@@ -52,7 +52,6 @@ The bare loop writes the same messages with one write each; "gathering" is the s
 
 // sessionResult is what was measured of one program.
 type sessionResult struct {
-	name     string
 	rate     float64 // deliveries a second
 	load     float64 // of a processor
 	p50, p99 time.Duration
