@@ -165,6 +165,9 @@ func (c *Client) settleLocked() {
 	c.out = append(c.out, c.machine.TakeMessages()...)
 	if r, ok := c.machine.TakeClose(); ok {
 		c.closing = r
+		if l := c.link; l != nil { // what is being sent may be stuck: a request over plain HTTP has no end of its own
+			time.AfterFunc(2*c.o.CloseTimeout, func() { l.w.Close(r.Code, r.Word) })
+		}
 	}
 	if len(c.out) > 0 || !c.closing.IsZero() {
 		c.wakeLocked()

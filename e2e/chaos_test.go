@@ -175,7 +175,9 @@ func (x *chaos) publish(ctx context.Context, c *client.Client, p int, stop <-cha
 		waits.Go(func() {
 			ack, err := r.Wait(ctx)
 			if err != nil {
-				x.t.Errorf("publisher %d, message %d: %v", p, n, err)
+				x.mu.Lock()
+				defer x.mu.Unlock()
+				x.fault("publisher %d, message %d: %v", p, n, err)
 				return
 			}
 			place := chaosPlace{subject, ack.Epoch, ack.Offset}
