@@ -29,7 +29,7 @@ func (c *Client) run(ctx context.Context, done chan struct{}) {
 	for {
 		c.attempt(ctx)
 		c.mu.Lock()
-		state, delay := c.machine.State(), c.delay
+		state, delay, back := c.machine.State(), c.delay, false
 		c.mu.Unlock()
 		switch state {
 		case session.Disconnected:
@@ -42,13 +42,13 @@ func (c *Client) run(ctx context.Context, done chan struct{}) {
 			}
 			continue
 		case session.Unreachable:
-			delay = c.network(ctx, delay)
+			back, delay = c.network(ctx, delay)
 		}
 		if !sleep(ctx, delay) {
 			return // Close has disconnected the machine
 		}
 		c.do(func(m *session.Client) {
-			if c.draining || state != session.Lost && state != session.Unreachable { // only where it was can the session resume
+			if c.draining || state != session.Lost && !back { // only where it was can the session resume
 				c.server = c.servers.next()
 			}
 			c.draining = false
@@ -76,16 +76,20 @@ func (c *Client) unpaused(ctx context.Context) bool {
 	}
 }
 
-// network waits until the machine has a network again, and returns no delay then; or for so long.
-func (c *Client) network(ctx context.Context, delay time.Duration) time.Duration {
+// network waits until the machine has a network again, or for so long, and returns what is left to wait. back says that it had none and has one now; where it has one all along there is
+// only no way to that server.
+func (c *Client) network(ctx context.Context, delay time.Duration) (back bool, left time.Duration) {
+	if c.o.reachable() {
+		return false, delay
+	}
 	ctx, cancel := context.WithTimeout(ctx, delay)
 	defer cancel()
 	for sleep(ctx, networkLook) {
 		if c.o.reachable() {
-			return 0
+			return true, 0
 		}
 	}
-	return 0
+	return false, 0
 }
 
 // haveRoute asks the system for a route to the world; nothing is sent.
