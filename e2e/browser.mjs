@@ -37,14 +37,14 @@ async function play(page, o) {
 }
 
 /**
- * Plays while the publisher goes and comes back, until some more frames were presented: the states of the player in order, and how often and how far the times of
- * its frames went.
+ * Plays while the publisher goes and comes back, until some more frames were presented: the states of the player in order, and how often the time of
+ * its frames went back.
  */
 async function outage(page, o) {
   await choose(page, o);
   const before = await page.evaluate(() => {
     const { player, stats } = globalThis.hawser, video = document.querySelector("#video"), tell = player.onstate;
-    const seen = (globalThis.e2e = { states: [player.state], back: 0, most: 0, frames: 0 });
+    const seen = (globalThis.e2e = { states: [player.state], back: 0, frames: 0 });
     player.onstate = (state, detail) => {
       seen.states.push(state);
       seen.frames = 0;
@@ -53,7 +53,6 @@ async function outage(page, o) {
     let last;
     const frame = (_, { mediaTime }) => {
       if (last !== undefined && mediaTime < last) seen.back++;
-      if (last !== undefined) seen.most = Math.max(seen.most, mediaTime - last);
       last = mediaTime;
       seen.frames++;
       video.requestVideoFrameCallback(frame);

@@ -140,9 +140,13 @@ func startOBS(t *testing.T, s *server, file, path string) *obs {
 // connect says hello to OBS's WebSocket.
 func (o *obs) connect(port int) {
 	o.t.Helper()
-	conn, err := websocket.Dial(o.t.Context(), fmt.Sprintf("ws://127.0.0.1:%d", port), &websocket.DialOptions{Subprotocols: []string{"obswebsocket.json"}})
-	if err != nil {
-		o.t.Fatalf("%v\n%s", err, o.out)
+	url, options := fmt.Sprintf("ws://127.0.0.1:%d", port), &websocket.DialOptions{Subprotocols: []string{"obswebsocket.json"}}
+	conn, err := websocket.Dial(o.t.Context(), url, options)
+	for deadline := time.Now().Add(startTimeout); err != nil; conn, err = websocket.Dial(o.t.Context(), url, options) {
+		if time.Now().After(deadline) {
+			o.t.Fatalf("%v\n%s", err, o.out)
+		}
+		time.Sleep(pollInterval)
 	}
 	o.t.Cleanup(func() { conn.CloseNow() })
 	o.conn = conn

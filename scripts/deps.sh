@@ -14,6 +14,8 @@ chromium chromium
 rtmpdump rtmpdump
 curl curl
 cvlc vlc-bin vlc-plugin-base
+obs obs-studio libgl1-mesa-dri
+Xvfb xvfb
 gst-launch-1.0 gstreamer1.0-tools
 gst:flvmux gstreamer1.0-plugins-good
 gst:videotestsrc gstreamer1.0-plugins-base
