@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,6 +14,8 @@ type unit struct {
 	dts, pts time.Duration
 	sum      string
 }
+
+func (u unit) String() string { return fmt.Sprintf("%.8s at %v, %v", u.sum, u.dts, u.pts) }
 
 // elementary are the units of a file, by kind, in the order of the file.
 type elementary map[string][]unit
