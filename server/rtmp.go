@@ -15,12 +15,12 @@ import (
 
 // rtmpHandler is where RTMP meets the streams.
 func (s *Server) rtmpHandler() *rtmp.Handler {
-	return &rtmp.Handler{
+	return s.hooked(&rtmp.Handler{
 		OnPublish: s.publishAndRecord,
 		OnClose:   func(st *rtmp.Stream, why lifecycle.Reason) { st.Data.(*rtmpPublisher).close(why) },
 		OnPlay:    s.playLiveOrFile,
 		OnStop:    func(st *rtmp.Stream, _ lifecycle.Reason) { stopPlaying(st) },
-	}
+	})
 }
 
 // maxTold is how many kinds of what is not carried are told of one publisher.

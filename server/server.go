@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"hawser/hook"
 	"hawser/lifecycle"
 	"hawser/record"
 	"hawser/ring"
@@ -70,6 +71,11 @@ type Options struct {
 	Events ring.Limits
 	// RTMP holds the limits of RTMP connections; Handler and Log are set by the server.
 	RTMP *rtmp.Server
+	// Hooks are the endpoints and commands that are asked and told what RTMP clients do; their Log is set by the server.
+	Hooks hook.Options
+	// RTMPHandler has functions that run before the hooks and the server's own, which come only to what these let through: they may refuse, rename, redirect, alter or drop packets, answer
+	// commands and call the client. Conn.Data is theirs; Stream.Data, sinks and sources are the server's. nil for none.
+	RTMPHandler *rtmp.Handler
 	// Gather says how long media may wait for more of it on the way to RTMP and HTTP-FLV viewers. Sound 0 means DefaultGatherSound, negative not at all; All 0 means not at all.
 	Gather stream.Gather
 	// Heartbeat is the interval at which a session's client pings; 0 means DefaultHeartbeat. A client that sends nothing for 2.5 times as long is closed.
@@ -96,17 +102,19 @@ type Options struct {
 
 // Server is one Hawser server. All methods may run at once; Serve runs once.
 type Server struct {
-	opts     Options
-	log      *lifecycle.Log
-	streams  *stream.Hub
-	subjects *subject.Hub
-	rtmp     *rtmp.Server
-	formats  struct{ rtmp, rtmpData, multitrack, rtmpBoth, flv, flvPlain, session stream.Format }
-	live     *liveList
-	wake     chan struct{} // the list of live streams has changed
-	sessions sessions
-	recorder *record.Recorder
-	broken   error // what is wrong with the options
+	opts      Options
+	log       *lifecycle.Log
+	streams   *stream.Hub
+	subjects  *subject.Hub
+	rtmp      *rtmp.Server
+	formats   struct{ rtmp, rtmpData, multitrack, rtmpBoth, flv, flvPlain, session stream.Format }
+	live      *liveList
+	wake      chan struct{} // the list of live streams has changed
+	sessions  sessions
+	recorder  *record.Recorder
+	hooks     *hook.Set  // nil for none
+	rtmpHooks *rtmpHooks // nil when nothing comes before the server's own handler
+	broken    error      // what is wrong with the options
 
 	logWires, recordWires ring.Limits // of the rings of ready frames
 
@@ -163,6 +171,7 @@ func New(o Options) *Server {
 	if s.rtmp == nil {
 		s.rtmp = &rtmp.Server{WriteTimeout: o.WriteTimeout}
 	}
+	s.newHooks(o.Hooks)
 	s.rtmp.Handler, s.rtmp.Log = s.rtmpHandler(), s.log
 	chunk := s.rtmp.ChunkSize
 	if chunk == 0 {
@@ -249,6 +258,9 @@ func (s *Server) Serve(ctx context.Context, httpListener, rtmpListener net.Liste
 	running.Wait()
 	s.wait.Wait()
 	s.streams.EndGraces()
+	last, cancelLast := context.WithTimeout(context.Background(), s.opts.StopTimeout)
+	defer cancelLast()
+	s.rtmpHooks.close(last)
 	return failure
 }
 
