@@ -32,11 +32,13 @@ var mayImport = map[string][]string{
 	"subject":   {"lifecycle", "ring"},
 	"stream":    {"flv", "fmp4", "lifecycle", "media", "ring"},
 	"record":    {"amf", "flv", "fmp4", "lifecycle", "media", "ring", "stream"},
+	"hook":      {"lifecycle"},
+	"relay":     {"amf", "lifecycle", "rtmp"},
 	"client":    {"lifecycle", "media", "session", "websocket"},
-	"server":    {"amf", "flv", "fmp4", "lifecycle", "media", "netio", "record", "ring", "rtmp", "session", "stream", "subject", "websocket"},
+	"server":    {"amf", "flv", "fmp4", "hook", "lifecycle", "media", "netio", "record", "relay", "ring", "rtmp", "session", "stream", "subject", "websocket"},
 	"js":        {},
 	"console":   {"js"},
-	"cmd/hawser": {"amf", "client", "console", "flv", "fmp4", "js", "lifecycle", "media", "netio", "record", "ring", "rtmp", "server", "session", "stream", "subject",
+	"cmd/hawser": {"amf", "client", "console", "flv", "fmp4", "hook", "js", "lifecycle", "media", "netio", "record", "relay", "ring", "rtmp", "server", "session", "stream", "subject",
 		"websocket", "github.com/spf13/cobra"},
 	"scripts/check": {},
 	"e2e":           {"amf", "client", "flv", "lifecycle", "media", "rtmp", "session", "websocket"},
@@ -47,6 +49,7 @@ var mayImport = map[string][]string{
 var testsMayImport = map[string][]string{
 	"rtmp":      {"ring"},   // a relay that keeps what is published
 	"server":    {"client"}, // what a server looks like from the other end
+	"hook":      {"ring"},   // the limits of an event log
 	"websocket": {"ring"},   // the limits of an event log
 	"fmp4":      {"flv"},    // the frames of a file that ffmpeg wrote
 }

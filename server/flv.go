@@ -19,7 +19,7 @@ const flvType = "video/x-flv"
 // serveFLV sends a stream as one endless FLV file. The connection is taken from net/http, so that a viewer is a socket and a cursor and no goroutine writes for it.
 func (s *Server) serveFLV(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimSuffix(r.URL.Path, flvSuffix)
-	if info, ok := s.streams.Find(path); !ok || info.Status == stream.Waiting || info.Status == stream.Ended {
+	if info, ok := s.streams.Find(path); (!ok || info.Status == stream.Waiting || info.Status == stream.Ended) && !s.relays.Pulls(path) {
 		s.httpError(w, lifecycle.ReasonNotFound.With("nobody publishes %q", path))
 		return
 	}
@@ -40,6 +40,7 @@ func (s *Server) serveFLV(w http.ResponseWriter, r *http.Request) {
 		s.httpError(w, why)
 		return
 	}
+	s.relays.Changed()
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		why := lifecycle.ReasonUnsupported.With("HTTP-FLV needs HTTP/1.1")

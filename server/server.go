@@ -10,6 +10,7 @@ package server
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +24,7 @@ import (
 	"hawser/hook"
 	"hawser/lifecycle"
 	"hawser/record"
+	"hawser/relay"
 	"hawser/ring"
 	"hawser/rtmp"
 	"hawser/session"
@@ -76,6 +78,9 @@ type Options struct {
 	// RTMPHandler has functions that run before the hooks and the server's own, which come only to what these let through: they may refuse, rename, redirect, alter or drop packets, answer
 	// commands and call the client. Conn.Data is theirs; Stream.Data, sinks and sources are the server's. nil for none.
 	RTMPHandler *rtmp.Handler
+	// Relays are the relays from the start; Relay holds their settings, of which Local, Identity and Log are set by the server.
+	Relays []relay.Spec
+	Relay  relay.Options
 	// Gather says how long media may wait for more of it on the way to RTMP and HTTP-FLV viewers. Sound 0 means DefaultGatherSound, negative not at all; All 0 means not at all.
 	Gather stream.Gather
 	// Heartbeat is the interval at which a session's client pings; 0 means DefaultHeartbeat. A client that sends nothing for 2.5 times as long is closed.
@@ -107,14 +112,16 @@ type Server struct {
 	streams   *stream.Hub
 	subjects  *subject.Hub
 	rtmp      *rtmp.Server
-	formats   struct{ rtmp, rtmpData, multitrack, rtmpBoth, flv, flvPlain, session stream.Format }
+	formats   struct{ rtmp, rtmpData, multitrack, rtmpBoth, flv, flvPlain, session, relay, relayBoth stream.Format }
 	live      *liveList
 	wake      chan struct{} // the list of live streams has changed
 	sessions  sessions
 	recorder  *record.Recorder
 	hooks     *hook.Set  // nil for none
 	rtmpHooks *rtmpHooks // nil when nothing comes before the server's own handler
-	broken    error      // what is wrong with the options
+	relays    *relay.Relays
+	identity  string // by which this server knows its own relays
+	broken    error  // what is wrong with the options
 
 	logWires, recordWires ring.Limits // of the rings of ready frames
 
@@ -123,6 +130,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	stopping bool
+	pushing  map[string]int // viewers that are relays, by path
 	wait     sync.WaitGroup // requests, and what goes on when they are done; see begin
 }
 
@@ -152,11 +160,12 @@ func New(o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{opts: o, log: lifecycle.NewLog(o.Events), wake: make(chan struct{}, 1)}
+	s := &Server{opts: o, identity: rand.Text(), log: lifecycle.NewLog(o.Events), wake: make(chan struct{}, 1)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	o.Streams.Log, o.Subjects.Log = s.log, s.log
 	o.Streams.OnChange = func(info stream.Info) {
 		s.recorder.Changed(info)
+		s.relays.Changed()
 		select {
 		case s.wake <- struct{}{}:
 		default:
@@ -171,6 +180,7 @@ func New(o Options) *Server {
 	if s.rtmp == nil {
 		s.rtmp = &rtmp.Server{WriteTimeout: o.WriteTimeout}
 	}
+	s.newRelays(o.Relay)
 	s.newHooks(o.Hooks)
 	s.rtmp.Handler, s.rtmp.Log = s.rtmpHandler(), s.log
 	chunk := s.rtmp.ChunkSize
@@ -225,6 +235,10 @@ func (s *Server) Serve(ctx context.Context, httpListener, rtmpListener net.Liste
 		return fmt.Errorf("server: %w", s.broken)
 	}
 	defer s.recorder.Close() // when no publisher is left
+	if err := s.beginRelays(); err != nil {
+		s.relays.Close()
+		return fmt.Errorf("server: %w", err)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var running sync.WaitGroup
@@ -252,6 +266,7 @@ func (s *Server) Serve(ctx context.Context, httpListener, rtmpListener net.Liste
 	running.Go(func() { s.keepList(ctx) })
 	running.Go(func() { s.sessions.watch(ctx, s.opts.Heartbeat, s.opts.HelloTimeout) })
 	<-ctx.Done()
+	s.relays.Close()
 	patience := time.AfterFunc(s.opts.StopTimeout, s.sessions.cutAll)
 	defer patience.Stop()
 	s.shutdown(web)
