@@ -96,6 +96,7 @@ type serveOptions struct {
 	verbose     bool
 	record      record.Options
 	formats     []string // of record
+	hooks       hookFlags
 }
 
 // serveCommand makes `hawser serve`.
@@ -112,6 +113,10 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 			if err := o.prepareRecord(); err != nil {
 				return fmt.Errorf("serve: %w", err)
 			}
+			var options server.Options
+			if err := o.hooks.fill(&options); err != nil {
+				return fmt.Errorf("serve: %w", err)
+			}
 			if err := o.open(c.Context()); err != nil {
 				return fmt.Errorf("serve: %w", err)
 			}
@@ -122,7 +127,7 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 				debug.SetGCPercent(servePercent)
 			}
 			o.announce(c.OutOrStdout())
-			return newServer(&o).Serve(c.Context(), o.http, o.rtmp)
+			return newServer(&o, options).Serve(c.Context(), o.http, o.rtmp)
 		},
 	}
 	o.flags(c, defaultHTTPAddr, defaultRTMPAddr)
@@ -134,6 +139,7 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 	c.Flags().DurationVar(&o.gather.Sound, "rtmp-gather-sound", server.DefaultGatherSound, "how long sound alone may wait there for the next picture; 0 is not at all")
 	c.Flags().StringSliceVar(&o.origins, "origin", nil, "an origin on another host whose pages may open sessions and publish, such as https://example.org; * allows all")
 	o.recordFlags(c)
+	o.hooks.add(c)
 	c.Flags().BoolVar(&o.verbose, "verbose", false, "log what goes wrong inside")
 	return c
 }
@@ -166,16 +172,14 @@ func (o *serveOptions) prepareRecord() error {
 	return os.MkdirAll(o.record.Dir, 0o755)
 }
 
-// newServer makes a server with the console.
-func newServer(o *serveOptions) *server.Server {
-	logger := slog.New(slog.DiscardHandler)
+// newServer makes a server with the console; what is in options already stays.
+func newServer(o *serveOptions, options server.Options) *server.Server {
+	options.Logger = slog.New(slog.DiscardHandler)
 	if o.verbose {
-		logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		options.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	return server.New(server.Options{
-		Gather:  o.gather,
-		Record:  o.record,
-		Console: console.Files, ConsolePolicy: console.Policy, JS: js.Files, Logger: logger, Origins: o.origins,
-		Streams: stream.Options{Limits: ring.Limits{Bytes: o.streamBytes}, Grace: o.grace, Second: o.second, MaxStart: o.maxStart},
-	})
+	options.Gather, options.Record, options.Origins = o.gather, o.record, o.origins
+	options.Console, options.ConsolePolicy, options.JS = console.Files, console.Policy, js.Files
+	options.Streams = stream.Options{Limits: ring.Limits{Bytes: o.streamBytes}, Grace: o.grace, Second: o.second, MaxStart: o.maxStart}
+	return server.New(options)
 }
