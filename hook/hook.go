@@ -160,7 +160,7 @@ func (h *Hook) check() error {
 		return nil
 	}
 	if u, err := url.Parse(h.URL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return fmt.Errorf("event %q: want http://HOST/... or https://HOST/...", h.Event) // without the URL, which may hold a secret
+		return fmt.Errorf("event %q: want http://HOST/PATH or https://HOST/PATH", h.Event) // without the URL, which may hold a secret
 	}
 	return nil
 }

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -125,6 +124,9 @@ func TestNoShell(t *testing.T) {
 
 // A command that does not end is killed with all that it has started.
 func TestCommandGroup(t *testing.T) {
+	if _, err := os.Stat("/proc/self/stat"); err != nil {
+		t.Skip("no /proc")
+	}
 	file := filepath.Join(t.TempDir(), "pid")
 	s, log := newSet(t, Options{Timeout: 300 * time.Millisecond, Hooks: []Hook{{Event: Publish, Command: []string{"/bin/sh", "-c", "sleep 1000 & echo $! > " + file + "; wait"}}}})
 	checkAnswer(t, s, log, "fail: timeout", "endless")
@@ -135,7 +137,7 @@ func TestCommandGroup(t *testing.T) {
 	}
 	until(t, "what it started is gone", func() bool {
 		state, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-		return syscall.Kill(pid, 0) != nil || err == nil && bytes.Contains(state, []byte(") Z"))
+		return err != nil || bytes.Contains(state, []byte(") Z"))
 	})
 }
 

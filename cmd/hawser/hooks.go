@@ -70,7 +70,7 @@ func (o *hookFlags) fill(to *server.Options) error {
 		for _, value := range list.values {
 			path, target, ok := strings.Cut(value, "=rtmp")
 			if !ok {
-				return fmt.Errorf("%s: want PATH=rtmp://... or PATH=rtmps://...", list.flag)
+				return fmt.Errorf("%s: want PATH=URL with rtmp:// or rtmps://", list.flag)
 			}
 			list.spec.Path, list.spec.URL = path, "rtmp"+target
 			to.Relays = append(to.Relays, list.spec)
