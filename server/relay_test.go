@@ -64,7 +64,8 @@ func TestRelays(t *testing.T) {
 			if _, values := player.script(); values[0] != "onMetaData" || amf.Members(values[1]).String("title") != "the title" {
 				t.Errorf("metadata: got %v", values)
 			}
-			until(t, "the relay is live", func() bool { return at.relayState("/live/a", relay.StateLive).Messages >= 82 })
+			at.relayState("/live/a", relay.StateLive)
+			until(t, "all is there, with its times", func() bool { newest, _ := to.Streams().MediaTime("/live/a"); return newest == newestOf(sent) })
 			player = playing(t, to.player("/live/a"))
 			key := lastKey(sent)
 			player.want(sent[key:], 0)
