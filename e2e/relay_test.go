@@ -99,11 +99,11 @@ func sameFrames(t *testing.T, got, want []string) {
 		for i < min(len(got), len(want)) && got[i] == want[i] {
 			i++
 		}
-		t.Errorf("got %d frames, want %d; the first that differs is %d: got %q, want %q", len(got), len(want), i, at(got, i), at(want, i))
+		t.Errorf("got %d frames, want %d; the first that differs is %d: got %q, want %q", len(got), len(want), i, nth(got, i), nth(want, i))
 	}
 }
 
-func at(list []string, i int) string {
+func nth(list []string, i int) string {
 	if i < len(list) {
 		return list[i]
 	}
