@@ -190,7 +190,7 @@ func New(o Options) *Server {
 	s.formats.rtmp, s.formats.rtmpData = rtmpFormat(chunk, carried{}), rtmpFormat(chunk, carried{data: true})
 	s.formats.multitrack, s.formats.rtmpBoth = rtmpFormat(chunk, carried{multitrack: true}), rtmpFormat(chunk, carried{data: true, multitrack: true})
 	s.formats.flv, s.formats.flvPlain, s.formats.session = flvFormat(true), flvFormat(false), sessionFormat()
-	for _, f := range []*stream.Format{&s.formats.rtmp, &s.formats.rtmpData, &s.formats.flv, &s.formats.flvPlain} {
+	for _, f := range []*stream.Format{&s.formats.rtmp, &s.formats.rtmpData, &s.formats.multitrack, &s.formats.rtmpBoth, &s.formats.flv, &s.formats.flvPlain} {
 		f.Gather = o.Gather
 	}
 	return s
