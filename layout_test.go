@@ -33,12 +33,14 @@ var mayImport = map[string][]string{
 	"subject":   {"lifecycle", "ring", "store"},
 	"stream":    {"flv", "fmp4", "lifecycle", "media", "ring"},
 	"record":    {"amf", "flv", "fmp4", "lifecycle", "media", "ring", "stream"},
+	"hook":      {"lifecycle"},
+	"relay":     {"amf", "lifecycle", "rtmp"},
 	"client":    {"lifecycle", "media", "session", "websocket"},
 	"auth":      {"lifecycle", "github.com/MicahParks/keyfunc/v3", "github.com/goccy/go-yaml", "github.com/golang-jwt/jwt/v5", "golang.org/x/crypto/argon2"},
-	"server":    {"amf", "auth", "flv", "fmp4", "lifecycle", "media", "netio", "record", "ring", "rtmp", "session", "stream", "subject", "websocket"},
+	"server":    {"amf", "auth", "flv", "fmp4", "hook", "lifecycle", "media", "netio", "record", "relay", "ring", "rtmp", "session", "store", "stream", "subject", "websocket"},
 	"js":        {},
 	"console":   {"js"},
-	"cmd/hawser": {"amf", "auth", "client", "console", "flv", "fmp4", "js", "lifecycle", "media", "netio", "record", "ring", "rtmp", "server", "session", "stream", "subject",
+	"cmd/hawser": {"amf", "auth", "client", "console", "flv", "fmp4", "hook", "js", "lifecycle", "media", "netio", "record", "relay", "ring", "rtmp", "server", "session", "stream", "subject",
 		"websocket", "github.com/fsnotify/fsnotify", "github.com/spf13/cobra"},
 	"scripts/check": {},
 	"e2e":           {"amf", "client", "flv", "lifecycle", "media", "rtmp", "session", "websocket"},
@@ -52,6 +54,7 @@ var testsMayImport = map[string][]string{
 	"server":    {"client"},                      // what a server looks like from the other end
 	"websocket": {"ring"},                        // the limits of an event log
 	"fmp4":      {"flv"},                         // the frames of a file that ffmpeg wrote
+	"hook":      {"ring"},                        // the limits of an event log
 }
 
 // Files that may be longer than maxLines, each with the reason. It is empty, and should stay so.

@@ -42,6 +42,38 @@ async function play(page, o) {
 }
 
 /**
+ * Plays while the publisher goes and comes back, until some more frames were presented: the states of the player in order, and how often the time of
+ * its frames went back.
+ */
+async function outage(page, o) {
+  await choose(page, o);
+  const before = await page.evaluate(() => {
+    const { player, stats } = globalThis.hawser, video = document.querySelector("#video"), tell = player.onstate;
+    const seen = (globalThis.e2e = { states: [player.state], back: 0, frames: 0 });
+    player.onstate = (state, detail) => {
+      seen.states.push(state);
+      seen.frames = 0;
+      tell?.(state, detail);
+    };
+    let last;
+    const frame = (_, { mediaTime }) => {
+      if (last !== undefined && mediaTime < last) seen.back++;
+      last = mediaTime;
+      seen.frames++;
+      video.requestVideoFrameCallback(frame);
+    };
+    video.requestVideoFrameCallback(frame);
+    return stats();
+  });
+  await page.waitForFunction(() => globalThis.e2e.frames > 10, null, { timeout: PATIENCE });
+  say({ ready: true });
+  await page.waitForFunction(() => globalThis.e2e.states.includes("waiting"), null, { timeout: PATIENCE });
+  await page.waitForFunction((n) => globalThis.e2e.states.at(-1) === "playing" && globalThis.e2e.frames >= n, o.more, { timeout: PATIENCE });
+  await page.screenshot({ path: o.shot });
+  return { before, after: await page.evaluate(() => globalThis.hawser.stats()), ...(await page.evaluate(() => globalThis.e2e)), shot: o.shot };
+}
+
+/**
  * Looks at one presented frame after the other: where the mark of the picture is, and where the page has drawn its own, by the pixels of
  * both. Places are relative to the picture.
  */
@@ -117,7 +149,7 @@ try {
   page.on("pageerror", (e) => errors.push(String(e)));
   page.on("console", (m) => m.type() === "error" && !(o.gone && GONE.test(m.text())) && errors.push(m.text()));
   await page.goto(o.url);
-  const answer = await { play, marks, follow, offline, failover, plain, frozen }[o.does](page, o, say).catch((e) => ({ failed: String(e.stack ?? e) }));
+  const answer = await { play, outage, marks, follow, offline, failover, plain, frozen }[o.does](page, o, say).catch((e) => ({ failed: String(e.stack ?? e) }));
   if (answer.failed) answer.page = await page.evaluate(() => document.body.innerText).catch(() => "");
   say({ ...answer, errors });
 } finally {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -15,17 +14,6 @@ import (
 	"hawser/client"
 	"hawser/session"
 )
-
-// freePort is a port that nobody has now, for a server that is started anew on the same one.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
 
 // numbered is a message of a publisher.
 type numbered struct{ P, N int }
@@ -63,7 +51,7 @@ func (f *follower) follow(ctx context.Context, sub *client.Subscription, want in
 // told, and who follows them has had them all without a gap.
 func TestKilledServer(t *testing.T) {
 	const publishers, messages, kills = 4, 6000, 5
-	httpAddr, dir := freePort(t), t.TempDir()
+	httpAddr, dir := fmt.Sprintf("127.0.0.1:%d", freePort(t)), t.TempDir()
 	args := []string{"serve", "--http", httpAddr, "--rtmp", "127.0.0.1:0", "--durable", "/log/**", "--data-dir", dir}
 	s := startProgram(t, args...)
 	ctx, cancel := context.WithTimeout(t.Context(), programTimeout)

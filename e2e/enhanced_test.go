@@ -42,6 +42,16 @@ type probedPacket struct {
 	Data   string `json:"data"`
 }
 
+// at is a time of ffprobe's in whole milliseconds, not before 0.
+func at(t *testing.T, text string) time.Duration {
+	t.Helper()
+	v, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return max(0, time.Duration(math.Round(v*1000))*time.Millisecond)
+}
+
 // enhancedTags makes tags of what ffprobe said of a file.
 func enhancedTags(t *testing.T, codec media.Codec, probed string) []byte {
 	t.Helper()
@@ -61,17 +71,10 @@ func enhancedTags(t *testing.T, codec media.Codec, probed string) []byte {
 			file = flv.AppendFrameTag(file, track, media.Frame{Kind: track.Kind, Key: true, Config: true, Data: config})
 		}
 	}
-	at := func(text string) time.Duration {
-		v, err := strconv.ParseFloat(text, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return max(0, time.Duration(math.Round(v*1000))*time.Millisecond)
-	}
-	slices.SortStableFunc(p.Packets, func(a, b probedPacket) int { return cmp.Compare(at(a.DTS), at(b.DTS)) })
+	slices.SortStableFunc(p.Packets, func(a, b probedPacket) int { return cmp.Compare(at(t, a.DTS), at(t, b.DTS)) })
 	for _, x := range p.Packets {
 		track := tracks[x.Stream]
-		file = flv.AppendFrameTag(file, track, media.Frame{Kind: track.Kind, Key: x.Flags[0] == 'K', DTS: at(x.DTS), PTS: at(x.PTS), Data: undump(t, x.Data)})
+		file = flv.AppendFrameTag(file, track, media.Frame{Kind: track.Kind, Key: x.Flags[0] == 'K', DTS: at(t, x.DTS), PTS: at(t, x.PTS), Data: undump(t, x.Data)})
 	}
 	return file
 }

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -153,83 +152,4 @@ func offsets(list []packet) (ms []int) {
 		ms = append(ms, p.pts-p.dts)
 	}
 	return ms
-}
-
-// TestPlayers lets every player there is wait for a publisher, and counts what each has got when it is gone.
-func TestPlayers(t *testing.T) {
-	t.Parallel()
-	s := serve(t)
-	const path = "/live/players"
-	url := s.rtmpURL(path)
-	dir := t.TempDir()
-	os.Chmod(dir, 0o777) // for VLC as nobody
-	os.Chmod(filepath.Dir(dir), 0o755)
-	players := []struct {
-		name, file string
-		less       int // packets that it drops at the end, by itself
-		args       []string
-		run        *program
-	}{
-		{name: "ffmpeg", file: "ffmpeg.flv", args: []string{"-v", "error", "-i", url, "-c", "copy", "OUT"}},
-		{name: "rtmpdump", file: "rtmpdump.flv", args: []string{"-q", "--live", "-r", url, "-o", "OUT"}},
-		{name: "gst-launch-1.0", file: "gst.flv", less: 2, args: []string{"-q", "rtmp2src", "location=" + url, "!", "filesink", "location=OUT"}},
-		{name: "cvlc", file: "vlc.ts", less: 10, args: []string{"-q", "-I", "dummy", "--sout", "#standard{access=file,mux=ts,dst=OUT}", url, "vlc://quit"}},
-	}
-	waiting := 0
-	for i := range players {
-		p := &players[i]
-		if !installed(p.name) {
-			continue
-		}
-		for j := range p.args {
-			p.args[j] = strings.ReplaceAll(p.args[j], "OUT", filepath.Join(dir, p.file))
-		}
-		p.run = start(t, p.name, p.args...)
-		waiting++
-	}
-	s.awaitStream(path, "viewed by all", func(l liveStream) bool { return l.Viewers == waiting })
-	file := clip(t, oneGOP)
-	want := probe(t, file).packets()
-	publish(t, s, file, path).wait()
-	for _, p := range players {
-		t.Run(p.name, func(t *testing.T) {
-			need(t, p.name)
-			p.run.t = t
-			p.run.wait()
-			got := probe(t, filepath.Join(dir, p.file)).packets()
-			for _, kind := range []string{"video", "audio"} {
-				if n, all := count(got, kind), count(want, kind); n > all || n < all-p.less-2 {
-					t.Errorf("played %d %s packets, published %d", n, kind, all)
-				}
-			}
-		})
-	}
-}
-
-// TestGStreamerPublishes encodes and publishes with GStreamer, with both of its sinks.
-func TestGStreamerPublishes(t *testing.T) {
-	t.Parallel()
-	need(t, "ffprobe", "gst-launch-1.0")
-	s := serve(t)
-	for _, sink := range []string{"rtmp2sink", "rtmpsink"} {
-		t.Run(sink, func(t *testing.T) {
-			t.Parallel()
-			s := s.in(t)
-			path := "/live/" + sink
-			reader := probe(t, s.rtmpURL(path))
-			s.awaitStream(path, "viewed", func(l liveStream) bool { return l.Viewers == 1 })
-			start(t, "gst-launch-1.0", "-q", "flvmux", "name=m", "streamable=true", "!", sink, "location="+s.rtmpURL(path),
-				"videotestsrc", "num-buffers=90", "is-live=true", "!", "video/x-raw,width=320,height=180,framerate=30/1", "!",
-				"x264enc", "tune=zerolatency", "key-int-max=30", "!", "h264parse", "!", "queue", "!", "m.",
-				"audiotestsrc", "num-buffers=130", "is-live=true", "!", "audio/x-raw,rate=44100,channels=2", "!",
-				"avenc_aac", "!", "aacparse", "!", "queue", "!", "m.").wait()
-			got := reader.packets()
-			if n := count(got, "video"); n < 85 || n > 90 {
-				t.Errorf("%d pictures came out, 90 went in", n)
-			}
-			if n := count(got, "audio"); n < 110 {
-				t.Errorf("%d packets of sound came out, about 130 went in", n)
-			}
-		})
-	}
 }

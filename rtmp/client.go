@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -141,8 +140,7 @@ type item struct {
 func Dial(ctx context.Context, rawURL string, o *DialOptions) (*Client, error) {
 	c, err := dialURL(ctx, rawURL, o, nil)
 	if err != nil {
-		shown, _, _ := strings.Cut(rawURL, "?") // a query may hold a secret
-		return nil, fmt.Errorf("rtmp: dial %q: %w", shown, err)
+		return nil, fmt.Errorf("rtmp: dial %q: %w", shown(rawURL), err)
 	}
 	return c, nil
 }

@@ -99,3 +99,13 @@ func splitURL(u *url.URL) (app, name string) {
 	}
 	return app, name
 }
+
+// shown is a URL as it may be shown: a query and a password are secrets.
+func shown(rawURL string) string {
+	bare, _, _ := strings.Cut(rawURL, "?")
+	if u, err := url.Parse(bare); err == nil && u.User != nil {
+		u.User = nil
+		return u.String()
+	}
+	return bare
+}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/url"
-	"strings"
 	"time"
 
 	"hawser/lifecycle"
@@ -169,8 +168,7 @@ func (p *persistence) attempt(ctx context.Context, rawURL string) (stood time.Du
 func (p *persistence) wait(ctx context.Context, attempt int, delay time.Duration, why lifecycle.Reason) error {
 	p.emit(Event{Kind: EventBackOff, Attempt: attempt, Delay: delay, Reason: why})
 	if p.dial != nil {
-		shown, _, _ := strings.Cut(p.url, "?") // a query may hold a secret
-		p.dial.Log.Add(lifecycle.Event{Kind: KindBackOff, Protocol: "rtmp", Side: lifecycle.Client, Server: shown, Light: lifecycle.Amber,
+		p.dial.Log.Add(lifecycle.Event{Kind: KindBackOff, Protocol: "rtmp", Side: lifecycle.Client, Server: shown(p.url), Light: lifecycle.Amber,
 			Attempt: attempt, Delay: delay, Reason: why})
 	}
 	timer := time.NewTimer(delay)

@@ -3,7 +3,7 @@
 # anywhere else it says what is missing, and the tests that need them skip themselves by name.
 set -u
 
-# One line a need: the command (or gst:ELEMENT, python:MODULE, typelib:NAME=VERSION), then the Debian packages that bring it.
+# One line a need: the command (or file:PATH, gst:ELEMENT, python:MODULE, typelib:NAME=VERSION), then the Debian packages that bring it.
 needs='
 gcc gcc libc6-dev
 node nodejs
@@ -12,8 +12,12 @@ ffmpeg ffmpeg
 ffprobe ffmpeg
 chromium chromium
 rtmpdump rtmpdump
+nginx nginx
+file:/usr/lib/nginx/modules/ngx_rtmp_module.so libnginx-mod-rtmp
 curl curl
 cvlc vlc-bin vlc-plugin-base
+obs obs-studio libgl1-mesa-dri
+Xvfb xvfb
 gst-launch-1.0 gstreamer1.0-tools
 gst:flvmux gstreamer1.0-plugins-good
 gst:videotestsrc gstreamer1.0-plugins-base
@@ -27,6 +31,7 @@ typelib:Soup=3.0 python3-gi gir1.2-soup-3.0
 has() {
 	case $1 in
 	gst:*) gst-inspect-1.0 --exists "${1#gst:}" 2>/dev/null ;;
+	file:*) [ -e "${1#file:}" ] ;;
 	python:*) /usr/bin/python3 -c "import ${1#python:}" 2>/dev/null ;;
 	typelib:*) echo "${1#typelib:}" | sed "s/\(.*\)=\(.*\)/import gi; gi.require_version('\1', '\2')/" | /usr/bin/python3 - 2>/dev/null ;;
 	*) command -v "$1" >/dev/null 2>&1 ;;

@@ -41,6 +41,9 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET "+filesPrefix+"{name...}", s.sameOrigin(s.serveFile))
 	mux.HandleFunc("GET /api/v1/connections", s.admin(func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.log.Conns()) }))
 	mux.HandleFunc("GET /api/v1/events", s.admin(s.getEvents))
+	mux.HandleFunc("GET /api/v1/relays", s.admin(func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.relays.List()) }))
+	mux.HandleFunc("POST /api/v1/relays", s.admin(s.sameOrigin(s.postRelay)))
+	mux.HandleFunc("DELETE /api/v1/relays/{id}", s.admin(s.sameOrigin(s.deleteRelay)))
 	if s.opts.JS != nil {
 		mux.Handle("GET /js/", staticFiles("/js/", s.opts.JS, ""))
 	}

@@ -24,7 +24,7 @@ func (s *Server) serveFLV(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	if info, ok := s.streams.Find(path); !ok || info.Status == stream.Waiting || info.Status == stream.Ended {
+	if info, ok := s.streams.Find(path); (!ok || info.Status == stream.Waiting || info.Status == stream.Ended) && !s.relays.Pulls(path) {
 		s.httpError(w, lifecycle.ReasonNotFound.With("nobody publishes %q", path))
 		return
 	}
@@ -45,6 +45,7 @@ func (s *Server) serveFLV(w http.ResponseWriter, r *http.Request) {
 		s.httpError(w, why)
 		return
 	}
+	s.relays.Changed()
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		why := lifecycle.ReasonUnsupported.With("HTTP-FLV needs HTTP/1.1")

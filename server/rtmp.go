@@ -15,12 +15,13 @@ import (
 
 // rtmpHandler is where RTMP meets the streams.
 func (s *Server) rtmpHandler() *rtmp.Handler {
-	return &rtmp.Handler{
+	return s.hooked(&rtmp.Handler{
+		OnConnect: s.refuseOwnRelay,
 		OnPublish: s.publishAndRecord,
 		OnClose:   func(st *rtmp.Stream, why lifecycle.Reason) { st.Data.(*rtmpPublisher).close(why) },
 		OnPlay:    s.playLiveOrFile,
 		OnStop:    func(st *rtmp.Stream, _ lifecycle.Reason) { stopPlaying(st) },
-	}
+	})
 }
 
 // maxTold is how many kinds of what is not carried are told of one publisher.
@@ -118,6 +119,7 @@ func (s *Server) rtmpPlay(_ context.Context, st *rtmp.Stream) error {
 	if err != nil {
 		return err
 	}
+	s.relays.Changed() // it may be what a pull on demand waits for
 	p := &rtmpPlayer{viewer: viewer, stream: st}
 	st.Data = p
 	st.SetSource(p)

@@ -11,6 +11,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -22,8 +23,10 @@ import (
 	"time"
 
 	"hawser/auth"
+	"hawser/hook"
 	"hawser/lifecycle"
 	"hawser/record"
+	"hawser/relay"
 	"hawser/ring"
 	"hawser/rtmp"
 	"hawser/session"
@@ -74,6 +77,14 @@ type Options struct {
 	Events ring.Limits
 	// RTMP holds the limits of RTMP connections; Handler and Log are set by the server.
 	RTMP *rtmp.Server
+	// Hooks are the endpoints and commands that are asked and told what RTMP clients do; their Log is set by the server.
+	Hooks hook.Options
+	// RTMPHandler has functions that run before the hooks and the server's own, which come only to what these let through: they may refuse, rename, redirect, alter or drop packets, answer
+	// commands and call the client. Conn.Data is theirs; Stream.Data, sinks and sources are the server's. nil for none.
+	RTMPHandler *rtmp.Handler
+	// Relays are the relays from the start; Relay holds their settings, of which Local, Identity and Log are set by the server.
+	Relays []relay.Spec
+	Relay  relay.Options
 	// Gather says how long media may wait for more of it on the way to RTMP and HTTP-FLV viewers. Sound 0 means DefaultGatherSound, negative not at all; All 0 means not at all.
 	Gather stream.Gather
 	// Heartbeat is the interval at which a session's client pings; 0 means DefaultHeartbeat. A client that sends nothing for 2.5 times as long is closed.
@@ -113,20 +124,24 @@ type Options struct {
 
 // Server is one Hawser server. All methods may run at once; Serve runs once.
 type Server struct {
-	opts     Options
-	log      *lifecycle.Log
-	streams  *stream.Hub
-	subjects *subject.Hub
-	rtmp     *rtmp.Server
-	formats  struct{ rtmp, rtmpData, multitrack, rtmpBoth, flv, flvPlain, session stream.Format }
-	live     *liveList
-	wake     chan struct{} // the list of live streams has changed
-	sessions sessions
-	recorder *record.Recorder
-	broken   error // what is wrong with the options
-	memory   *memory
-	sources  sources
-	made     made
+	opts      Options
+	log       *lifecycle.Log
+	streams   *stream.Hub
+	subjects  *subject.Hub
+	rtmp      *rtmp.Server
+	formats   struct{ rtmp, rtmpData, multitrack, rtmpBoth, flv, flvPlain, session, relay, relayBoth stream.Format }
+	live      *liveList
+	wake      chan struct{} // the list of live streams has changed
+	sessions  sessions
+	recorder  *record.Recorder
+	hooks     *hook.Set  // nil for none
+	rtmpHooks *rtmpHooks // nil when nothing comes before the server's own handler
+	relays    *relay.Relays
+	identity  string // by which this server knows its own relays
+	broken    error  // what is wrong with the options
+	memory    *memory
+	sources   sources
+	made      made
 
 	guards     guards
 	rtmpGuards map[*rtmp.Stream]func() // release those of streams; guarded by guards.mu
@@ -144,6 +159,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	stopping bool
+	pushing  map[string]int // viewers that are relays, by path
 	wait     sync.WaitGroup // requests, and what goes on when they are done; see begin
 }
 
@@ -173,7 +189,7 @@ func New(o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{opts: o, log: lifecycle.NewLog(o.Events), wake: make(chan struct{}, 1)}
+	s := &Server{opts: o, identity: rand.Text(), log: lifecycle.NewLog(o.Events), wake: make(chan struct{}, 1)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.sessions = sessions{most: o.MaxSessions, perAddress: o.MaxSessionsPerAddress, perUser: o.MaxSessionsPerUser, replace: o.ReplaceSessions}
 	s.memory, s.sources.sessions, s.sources.linger = newMemory(o.Keep, o.MaxSessions), &s.sessions, WantedLinger
@@ -181,6 +197,7 @@ func New(o Options) *Server {
 	o.Streams.Log, o.Subjects.Log = s.log, s.log
 	o.Streams.OnChange = func(info stream.Info) {
 		s.recorder.Changed(info)
+		s.relays.Changed()
 		select {
 		case s.wake <- struct{}{}:
 		default:
@@ -195,6 +212,8 @@ func New(o Options) *Server {
 	if s.rtmp == nil {
 		s.rtmp = &rtmp.Server{WriteTimeout: o.WriteTimeout}
 	}
+	s.newRelays(o.Relay)
+	s.newHooks(o.Hooks)
 	s.rtmp.Handler, s.rtmp.Log = s.guardRTMP(s.rtmpHandler()), s.log
 	chunk := s.rtmp.ChunkSize
 	if chunk == 0 {
@@ -203,7 +222,7 @@ func New(o Options) *Server {
 	s.formats.rtmp, s.formats.rtmpData = rtmpFormat(chunk, carried{}), rtmpFormat(chunk, carried{data: true})
 	s.formats.multitrack, s.formats.rtmpBoth = rtmpFormat(chunk, carried{multitrack: true}), rtmpFormat(chunk, carried{data: true, multitrack: true})
 	s.formats.flv, s.formats.flvPlain, s.formats.session = flvFormat(true), flvFormat(false), sessionFormat()
-	for _, f := range []*stream.Format{&s.formats.rtmp, &s.formats.rtmpData, &s.formats.flv, &s.formats.flvPlain} {
+	for _, f := range []*stream.Format{&s.formats.rtmp, &s.formats.rtmpData, &s.formats.multitrack, &s.formats.rtmpBoth, &s.formats.flv, &s.formats.flvPlain} {
 		f.Gather = o.Gather
 	}
 	return s
@@ -263,6 +282,10 @@ func (s *Server) Serve(ctx context.Context, httpListener, rtmpListener net.Liste
 		return fmt.Errorf("server: %w", s.broken)
 	}
 	defer s.recorder.Close() // when no publisher is left
+	if err := s.beginRelays(); err != nil {
+		s.relays.Close()
+		return fmt.Errorf("server: %w", err)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var running sync.WaitGroup
@@ -290,12 +313,16 @@ func (s *Server) Serve(ctx context.Context, httpListener, rtmpListener net.Liste
 	running.Go(func() { s.keepList(ctx) })
 	running.Go(func() { s.sessions.watch(ctx, s.opts.Heartbeat, s.opts.HelloTimeout, s.memory.sweep) })
 	<-ctx.Done()
+	s.relays.Close()
 	patience := time.AfterFunc(s.opts.StopTimeout, s.sessions.cutAll)
 	defer patience.Stop()
 	s.shutdown(web)
 	running.Wait()
 	s.wait.Wait()
 	s.streams.EndGraces()
+	last, cancelLast := context.WithTimeout(context.Background(), s.opts.StopTimeout)
+	defer cancelLast()
+	s.rtmpHooks.close(last)
 	return errors.Join(failure, s.subjects.CloseStore())
 }
 

@@ -50,7 +50,7 @@ mark in each picture, as data. The page draws a ring where the data says that th
 			if err := o.open(c.Context()); err != nil {
 				return fmt.Errorf("demo: %w (is another server running? --http 127.0.0.1:0 --rtmp 127.0.0.1:0 chooses free ports)", err)
 			}
-			s := newServer(&o)
+			s := newServer(&o, server.Options{})
 			o.announce(c.OutOrStdout())
 			if o.http != nil {
 				fmt.Fprintf(c.OutOrStdout(), "hawser: watch http://%s/#%s\n", reachable(o.http.Addr()), demoPath)

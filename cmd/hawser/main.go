@@ -3,6 +3,7 @@
 //	hawser demo             a server with a sample stream, and a page to see it
 //	hawser serve            the server
 //	hawser watch URL        follow any path or connection from a terminal
+//	hawser play URL         play a stream, into a file or in words
 //	hawser publish PATH     publish data or media
 //	hawser token            make and explain credentials
 //	hawser bench            measure
@@ -40,6 +41,6 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(serveCommand(), demoCommand(), watchCommand(), publishCommand(), tokenCommand(), benchCommand())
+	root.AddCommand(serveCommand(), demoCommand(), watchCommand(), playCommand(), publishCommand(), tokenCommand(), benchCommand())
 	return root
 }

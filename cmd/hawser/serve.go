@@ -101,6 +101,7 @@ type serveOptions struct {
 	auth        *auth.File // nil: everybody may do everything
 	durable     []string
 	dataDir     string
+	hooks       hookFlags
 }
 
 // serveCommand makes `hawser serve`.
@@ -123,10 +124,14 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 					return fmt.Errorf("serve: %w", err)
 				}
 			}
+			var options server.Options
+			if err := o.hooks.fill(&options); err != nil {
+				return fmt.Errorf("serve: %w", err)
+			}
 			if o.gather.Sound == 0 {
 				o.gather.Sound = -1 // an option's zero is its default
 			}
-			s := newServer(&o)
+			s := newServer(&o, options)
 			if err := o.keep(s); err != nil {
 				return fmt.Errorf("serve: %w", err)
 			}
@@ -153,6 +158,7 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 	c.Flags().StringSliceVar(&o.origins, "origin", nil, "an origin on another host whose pages may open sessions and publish, such as https://example.org; * allows all")
 	o.recordFlags(c)
 	c.Flags().StringVar(&o.authFile, "auth", "", "a file of users, keys, roles and rules; read again when it changes, and at SIGHUP; without it everybody may do everything")
+	o.hooks.add(c)
 	c.Flags().BoolVar(&o.verbose, "verbose", false, "log what goes wrong inside")
 	c.Flags().StringArrayVar(&o.durable, "durable", nil, "a path whose history is on disk before a publish is acknowledged; * stands for one segment, /** at the end for all below; may be given again")
 	c.Flags().StringVar(&o.dataDir, "data-dir", "", "the folder for what --durable keeps; it belongs to one server at a time")
@@ -198,18 +204,15 @@ func (o *serveOptions) keep(s *server.Server) error {
 	return s.KeepDurable(server.Durable{Dir: o.dataDir, Paths: o.durable})
 }
 
-// newServer makes a server with the console.
-func newServer(o *serveOptions) *server.Server {
-	logger := slog.New(slog.DiscardHandler)
+// newServer makes a server with the console; what is in options already stays.
+func newServer(o *serveOptions, options server.Options) *server.Server {
+	options.Logger = slog.New(slog.DiscardHandler)
 	if o.verbose {
-		logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		options.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	options := server.Options{
-		Gather:  o.gather,
-		Record:  o.record,
-		Console: console.Files, ConsolePolicy: console.Policy, JS: js.Files, Logger: logger, Origins: o.origins,
-		Streams: stream.Options{Limits: ring.Limits{Bytes: o.streamBytes}, Grace: o.grace, Second: o.second, MaxStart: o.maxStart},
-	}
+	options.Gather, options.Record, options.Origins = o.gather, o.record, o.origins
+	options.Console, options.ConsolePolicy, options.JS = console.Files, console.Policy, js.Files
+	options.Streams = stream.Options{Limits: ring.Limits{Bytes: o.streamBytes}, Grace: o.grace, Second: o.second, MaxStart: o.maxStart}
 	if o.auth != nil {
 		options.Auth = o.auth
 	}
