@@ -33,6 +33,7 @@ type sessionWatch struct {
 	ending    bool // only states are shown
 	over      bool
 	end       error
+	held      []func() // what came before the state that it belongs to
 }
 
 // session follows a path, or a server when there is no path, until it ends for good.
@@ -94,6 +95,10 @@ func (s *sessionWatch) print(r watchRecord, show func(watchRecord) bool) {
 	if s.ending {
 		return
 	}
+	if s.light == lifecycle.Amber { // the login that it came with is told first
+		s.held = append(s.held, func() { s.print(r, show) })
+		return
+	}
 	r.Path = s.target.path
 	r.Light = min(r.Light, s.light)
 	if !show(r) {
@@ -117,6 +122,13 @@ func (s *sessionWatch) state(c client.StateChange) {
 	s.light = c.To.Light()
 	s.show(watchRecord{Event: lifecycle.Event{Kind: lifecycle.KindState, Time: c.Time, From: c.From.String(), State: c.To.String(), Light: s.light,
 		Server: c.Server, Transport: c.Transport, Attempt: c.Attempt, Delay: c.Delay, Reason: c.Reason}})
+	if s.light != lifecycle.Amber {
+		held := s.held
+		s.held = nil
+		for _, show := range held {
+			show()
+		}
+	}
 	switch {
 	case c.To == session.Disconnected:
 		if s.over = true; !s.ending {
