@@ -159,7 +159,7 @@ func (c *child) rss() (int64, error) {
 type counts struct {
 	allocs, goroutines uint64 // the Go runtime's
 	stack, heap        uint64 // bytes of stacks and of objects, now
-	reads, writes      uint64 // system calls (those that go through a descriptor's read and write, vectors too)
+	reads, writes      uint64 // system calls (those that go through a descriptor's read and write, vectors too, and what a sender counts itself)
 	switches           uint64 // times that one of its threads waited for something
 	delay              uint64 // nanoseconds for which one could have run, but the processor was taken
 }
@@ -170,7 +170,8 @@ func (c *child) counts() (n counts, err error) {
 	if err != nil {
 		return n, err
 	}
-	if _, err := fmt.Sscan(line, &n.allocs, &n.goroutines, &n.stack, &n.heap); err != nil {
+	var sends uint64
+	if _, err := fmt.Sscan(line, &n.allocs, &n.goroutines, &n.stack, &n.heap, &sends); err != nil {
 		return n, fmt.Errorf("stats: %q: %w", line, err)
 	}
 	proc := fmt.Sprintf("/proc/%d/", c.cmd.Process.Pid)
@@ -178,7 +179,7 @@ func (c *child) counts() (n counts, err error) {
 	if err != nil {
 		return n, err
 	}
-	n.reads, n.writes = io["syscr"], io["syscw"]
+	n.reads, n.writes = io["syscr"], io["syscw"]+sends
 	tasks, err := filepath.Glob(proc + "task/*")
 	for _, t := range tasks { // one that has just ended is missed
 		if status, err := fields(t + "/status"); err == nil {

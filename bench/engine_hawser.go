@@ -82,6 +82,16 @@ func (c *hawserConn) Fill(dst [][]byte, max int) [][]byte {
 	return dst
 }
 
+// sends implements sender.
+func (s *hawser) sends() (n uint64) {
+	s.each(func(c *hawserConn) error {
+		_, writes := c.Stats()
+		n += writes
+		return nil
+	})
+	return n
+}
+
 func (s *hawser) cast(data []byte) error {
 	p := websocket.Prepare(websocket.BinaryMessage, data)
 	if s.queue {

@@ -28,6 +28,19 @@ type engine interface {
 	cast(data []byte) error
 }
 
+// sender is an engine that writes with send, which the system does not count.
+type sender interface {
+	// sends is how often it has.
+	sends() uint64
+}
+
+func sendsOf(e engine) uint64 {
+	if s, ok := e.(sender); ok {
+		return s.sends()
+	}
+	return 0
+}
+
 // options are what an engine is told.
 type options struct {
 	silent  bool
@@ -129,7 +142,7 @@ func (l *leader) do(line string) error {
 	case "stats":
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
-		fmt.Println(m.Mallocs, runtime.NumGoroutine(), m.StackInuse, m.HeapAlloc)
+		fmt.Println(m.Mallocs, runtime.NumGoroutine(), m.StackInuse, m.HeapAlloc, sendsOf(l.e))
 		return nil
 	case "free":
 		debug.FreeOSMemory()

@@ -301,10 +301,7 @@ func TestSlowSubscriberOfARecord(t *testing.T) {
 // A client that publishes and reads no answer is closed; what waits for it is bounded.
 func TestAnswersThatNobodyReads(t *testing.T) {
 	r := serve(t, Options{WriteTimeout: time.Minute, Heartbeat: time.Minute})
-	var line tap
-	w := r.loginOver(line.dial)
-	shut := make(chan struct{})
-	go func() { line.shut(); close(shut) }()
+	w := r.loginOver(dialPlain)                                                   // a buffer that shrinks under way may bring TCP to a stand in both directions once it is full
 	message := []byte(`{"t":"error","path":"/` + strings.Repeat("x", 200) + `"}`) // the answer repeats the path
 	var err error
 	for err == nil {
@@ -313,6 +310,4 @@ func TestAnswersThatNobodyReads(t *testing.T) {
 	if why := r.ended("session"); why.Code != lifecycle.ReasonSlow.Code {
 		t.Errorf("got %v", why)
 	}
-	<-shut
-	line.open()
 }

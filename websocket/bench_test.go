@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 )
 
@@ -227,6 +228,23 @@ func BenchmarkBroadcast(b *testing.B) {
 	for b.Loop() {
 		if err := c.WritePrepared(context.Background(), p); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkGather is one of the answers to messages that came together, which joins those before it.
+func BenchmarkGather(b *testing.B) {
+	_, server := both(b, &AcceptOptions{Gather: time.Hour}, nil)
+	answer, ctx := make([]byte, 512), b.Context()
+	b.SetBytes(int64(len(answer)))
+	b.ReportAllocs()
+	server.gather.start()
+	for b.Loop() {
+		if err := server.Write(ctx, BinaryMessage, answer); err != nil {
+			b.Fatal(err)
+		}
+		if out := server.gather.out; len(out.b) > gatherLimit/2 {
+			out.b = out.b[:len(answer)] // instead of writing it
 		}
 	}
 }

@@ -116,7 +116,7 @@ func (d dialogue) run(t *testing.T, server bool, by form, cut func(turn, bool) [
 	d.options.CloseTimeout = 10 * patience // what waits for it is too late
 	c, p := connect(t, server, &d.options)
 	if d.whole {
-		p.SetDeadline(time.Now().Add(6 * patience))
+		p.SetDeadline(time.Now().Add(2 * patience))
 	}
 	ended := make(chan struct{})
 	go func() { defer close(ended); by.echo(c) }()

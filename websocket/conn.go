@@ -82,10 +82,9 @@ type Conn struct {
 	closeFrame atomic.Pointer[[]byte]
 
 	gather gather
-	turn   chan struct{} // held by who sends, where the codecs want their messages in order; else nil
 
-	reading  atomic.Bool                 // somebody reads
 	watcher  atomic.Pointer[netio.Watch] // of Handle
+	reading  atomic.Bool                 // somebody reads
 	turns    atomic.Uint32               // counts how often who reads began or ended to wait for the network: odd while it waits
 	progress atomic.Uint32               // counts the reads that ended within a frame
 	pong     atomic.Bool                 // a pong has come since the last keepalive ping
@@ -95,21 +94,21 @@ type Conn struct {
 	in        *incoming        // nil: nobody has waited yet
 	left      []byte           // read but not yet parsed
 	yield     func(Event) bool // nil: nobody wants events
-	stopped   bool             // yield has said so
-	wantMsg   bool             // Read waits for in.msg
-	gathering bool             // more messages came together with the one being handled
 	poller    *time.Timer
+	stopped   bool // yield has said so
+	wantMsg   bool // Read waits for in.msg
+	gathering bool // more messages came together with the one being handled
 
 	wakeMu sync.Mutex // guards the read deadline
 	polled bool       // why it is set: Poll; else a context
 
 	mu       sync.Mutex
 	state    State
+	ended    bool        // and nothing is left to be done
+	graceful bool        // with a whole close handshake
 	sent     *CloseError // what our close frame says
 	broken   *CloseError // why nothing can be written any more
 	err      *CloseError // how it ended
-	ended    bool        // and nothing is left to be done
-	graceful bool        // with a whole close handshake
 	*farewell
 	keeper *keeper
 	done   chan struct{}
@@ -154,11 +153,11 @@ func newConn(nc net.Conn, left []byte, agreed agreement, s *settings, info connI
 	c.w.SetSource((*conduit)(c))
 	c.p = parser{masked: info.server, unknown: s.unknown, rsv: agreed.rsv, maxMessage: s.maxMessage, maxFrame: s.maxFrame, emit: c.received}
 	c.gather.c = c
+	if agreed.ordered() {
+		agreed.turn = make(chan struct{}, 1)
+	}
 	if agreed.subprotocol != "" || len(agreed.codecs) > 0 {
 		c.agreed = &agreed
-	}
-	if agreed.ordered() {
-		c.turn = make(chan struct{}, 1)
 	}
 	return c
 }

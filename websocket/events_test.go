@@ -479,7 +479,7 @@ func TestCancelResolving(t *testing.T) {
 	})}
 	start := time.Now()
 	_, err := Dial(ctx, "ws://host.invalid", &DialOptions{NetDial: silent.DialContext})
-	if took := time.Since(start); !errors.Is(ctx.Err(), context.Canceled) || err == nil || took > patience/5 {
+	if took := time.Since(start); !errors.Is(ctx.Err(), context.Canceled) || err == nil || took > 4*time.Second { // the resolver would give up by itself later
 		t.Errorf("Dial returned %v after %v", err, took)
 	}
 }

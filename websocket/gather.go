@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"hawser/netio"
@@ -31,8 +32,8 @@ func (b *gatherBuffer) free() {
 type gather struct {
 	c *Conn
 
+	on    atomic.Bool // set by who reads
 	mu    sync.Mutex
-	on    bool
 	out   *gatherBuffer // nil: nothing is gathered
 	timer *time.Timer
 }
@@ -42,20 +43,29 @@ func (g *gather) start() {
 	if g.c.set.gather < 0 {
 		return
 	}
-	g.mu.Lock()
-	g.on = true
-	g.mu.Unlock()
+	g.on.Store(true)
 }
 
 // stop lets what is sent from now on pass, behind what is gathered.
-func (g *gather) stop() {
-	g.mu.Lock()
-	g.on = false
-	g.mu.Unlock()
-}
+func (g *gather) stop() { g.on.Store(false) }
 
 // limit is how much may be gathered: not more than the queue takes.
 func (g *gather) limit() int { return min(gatherLimit, g.c.set.queueLimit) }
+
+// join gathers a frame behind others; false means that the caller must send it the long way. The caller need not be counted in Conn.sends: who sees here that the connection does not close joins
+// before the close frame can.
+func (g *gather) join(op byte, payload []byte) bool {
+	if !g.on.Load() {
+		return false
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.out == nil || !g.on.Load() || !g.takesLocked(maxHeader+len(payload)) || g.c.sends.Load() >= noSend {
+		return false
+	}
+	g.out.b = appendOwn(g.out.b, g.c.server, true, op, payload)
+	return true
+}
 
 // frame gathers a frame of a payload, made where it is gathered. false means that it is not gathered, and that nothing is that must go out before it.
 func (g *gather) frame(ctx context.Context, op byte, payload []byte) (bool, error) {
@@ -114,7 +124,7 @@ func (g *gather) queue(frames ...[]byte) error {
 		for _, f := range frames {
 			g.out.b = append(g.out.b, f...)
 		}
-		if g.on {
+		if g.on.Load() {
 			return nil
 		}
 		_, err := g.pushLocked()
@@ -135,7 +145,7 @@ func (g *gather) takesLocked(size int) bool {
 	if g.out != nil {
 		have = len(g.out.b)
 	}
-	return (g.on || have > 0) && size <= gatherFrame && have+size <= g.limit()
+	return (g.on.Load() || have > 0) && size <= gatherFrame && have+size <= g.limit()
 }
 
 // openLocked makes sure that there is a buffer to gather in.
@@ -153,7 +163,7 @@ func (g *gather) openLocked() {
 
 // addedLocked unlocks after a frame was gathered. If that was the last one it goes out now.
 func (g *gather) addedLocked(ctx context.Context) error {
-	if g.on {
+	if g.on.Load() {
 		g.mu.Unlock()
 		return nil
 	}
@@ -194,8 +204,8 @@ func (g *gather) expire() {
 
 // flush is push, but returns when the system has taken it all.
 func (g *gather) flush(ctx context.Context) error {
+	g.stop()
 	g.mu.Lock()
-	g.on = false
 	return g.flushLocked(ctx)
 }
 

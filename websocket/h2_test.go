@@ -39,7 +39,7 @@ func TestHTTP2(t *testing.T) {
 		t.Run("no hold", testHTTP2NoHold)
 		return
 	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestHTTP2$", "-test.timeout=2m")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestHTTP2$", "-test.timeout=4m")
 	cmd.Env = append(os.Environ(), "GODEBUG="+allowConnect)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)

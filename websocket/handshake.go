@@ -67,4 +67,5 @@ type agreement struct {
 	extensions  string // as in Sec-WebSocket-Extensions; empty: none
 	rsv         byte   // the reserved bits that the extensions use
 	codecs      []Codec
+	turn        chan struct{} // held by who sends, where the codecs want their messages in order; else nil
 }

@@ -25,28 +25,28 @@ var messageBuffers = sync.Pool{New: func() any { return new([]byte) }}
 // only what an unfinished message needs.
 type parser struct {
 	// Set before the first feed.
-	masked     bool  // the peer must mask its frames: this is the server
-	unknown    bool  // reserved data opcodes are messages, not violations
-	rsv        byte  // the reserved bits that extensions have claimed
 	maxMessage int64 // 0: no limit
 	maxFrame   int64 // 0: no limit
 	// emit gets a message (the opcode and reserved bits of its first frame) or a control frame. The payload is its own until it returns. When it returns an error, feed stops behind
 	// the frame; more says that bytes are left behind it.
-	emit func(op, rsv byte, payload []byte, more bool) error
-
-	part *parted // of the frame that is arriving, if its header or a control frame comes in parts
-
-	// The frame whose payload is arriving.
-	pos     int64 // payload bytes taken
-	left    int64 // payload bytes to come
-	key     [4]byte
-	first   byte // its first byte
-	inFrame bool
+	emit    func(op, rsv byte, payload []byte, more bool) error
+	masked  bool // the peer must mask its frames: this is the server
+	unknown bool // reserved data opcodes are messages, not violations
+	rsv     byte // the reserved bits that extensions have claimed
 
 	// The message that is arriving; op 0: none.
 	op, msgRSV byte
 	text       utf8Check
-	msg        *[]byte
+
+	// The frame whose payload is arriving.
+	first   byte // its first byte
+	inFrame bool
+	key     [4]byte
+	pos     int64 // payload bytes taken
+	left    int64 // payload bytes to come
+
+	part *parted // of the frame that is arriving, if its header or a control frame comes in parts
+	msg  *[]byte // of the message that is arriving, if that comes in parts
 }
 
 // parted holds the beginning of a header, and then of a control frame's payload.

@@ -59,6 +59,9 @@ func (c *Conn) Write(ctx context.Context, typ MessageType, payload []byte) error
 }
 
 func (c *Conn) writeFrame(ctx context.Context, op byte, payload []byte) error {
+	if ctx.Err() == nil && c.gather.join(op, payload) {
+		return nil
+	}
 	if err := c.beginSend(); err != nil {
 		return err
 	}
@@ -93,10 +96,10 @@ func (c *Conn) writeEncoded(ctx context.Context, typ MessageType, payload []byte
 		return err
 	}
 	defer c.endSend()
-	if c.turn != nil {
+	if turn := c.agreed.turn; turn != nil {
 		select {
-		case c.turn <- struct{}{}:
-			defer func() { <-c.turn }()
+		case turn <- struct{}{}:
+			defer func() { <-turn }()
 		case <-ctx.Done():
 			return c.sendError(ctx.Err())
 		}
