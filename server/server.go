@@ -32,6 +32,7 @@ import (
 	"hawser/session"
 	"hawser/stream"
 	"hawser/subject"
+	"hawser/websocket"
 )
 
 // Version is the version of the server, as it says in its answers.
@@ -133,6 +134,7 @@ type Server struct {
 	live      *liveList
 	wake      chan struct{} // the list of live streams has changed
 	sessions  sessions
+	accept    *websocket.AcceptOptions // of sessions
 	recorder  *record.Recorder
 	hooks     *hook.Set  // nil for none
 	rtmpHooks *rtmpHooks // nil when nothing comes before the server's own handler
@@ -191,6 +193,8 @@ func New(o Options) *Server {
 	}
 	s := &Server{opts: o, identity: rand.Text(), log: lifecycle.NewLog(o.Events), wake: make(chan struct{}, 1)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
+	s.accept = &websocket.AcceptOptions{Subprotocols: []string{session.Subprotocol}, Origins: []string{"*"}, MaxMessage: session.DefaultMaxMessage, WriteTimeout: o.WriteTimeout,
+		TakeOver: true}
 	s.sessions = sessions{most: o.MaxSessions, perAddress: o.MaxSessionsPerAddress, perUser: o.MaxSessionsPerUser, replace: o.ReplaceSessions}
 	s.memory, s.sources.sessions, s.sources.linger = newMemory(o.Keep, o.MaxSessions), &s.sessions, WantedLinger
 	s.made.server, s.rtmpGuards = s, make(map[*rtmp.Stream]func())

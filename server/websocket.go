@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"net/http"
 
 	"hawser/lifecycle"
@@ -19,8 +18,7 @@ func (s *Server) serveSession(w http.ResponseWriter, r *http.Request) {
 		s.httpError(w, why)
 		return
 	}
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{session.Subprotocol}, Origins: []string{"*"},
-		MaxMessage: session.DefaultMaxMessage, WriteTimeout: s.opts.WriteTimeout})
+	ws, err := websocket.Accept(w, r, s.accept)
 	if err != nil {
 		s.sessions.leave(remoteAddr(r))
 		return // Accept has answered
@@ -28,33 +26,37 @@ func (s *Server) serveSession(w http.ResponseWriter, r *http.Request) {
 	c := s.newSession(r.RemoteAddr)
 	c.carrier, c.token = ws, requestToken(r)
 	ws.SetSource(c)
-	s.wait.Go(func() { c.serve(ws) })
+	c.begin()
+	s.wait.Add(1)
+	var why lifecycle.Reason
+	ws.Handle(func(ev websocket.Event) bool { // a session that is silent holds no goroutine
+		if c.heard(); ev.Kind != websocket.Disconnected {
+			c.event(ev, &why)
+			return true
+		}
+		if why.IsZero() {
+			why = disconnected(ev)
+		}
+		c.finish(why)
+		s.wait.Done()
+		return true
+	})
 }
 
-// serve reads until the WebSocket is gone.
-func (c *sessionConn) serve(ws *websocket.Conn) {
-	c.begin()
-	var why lifecycle.Reason
-	for ev := range ws.Events(context.Background()) {
-		c.heard()
-		switch ev.Kind {
-		case websocket.Text:
-			c.receive(ev.Data)
-		case websocket.Binary:
-			c.fail(&session.Error{Reason: lifecycle.ReasonUnsupported.With("binary messages from a client have no meaning in version %d", session.Version), Fatal: true})
-		case websocket.Closing: // a client that gives the connection up, but not the session, says so by the code
-			if r, ok := lifecycle.ReasonByCode(ev.Code); ok {
-				why = r
-			}
-		case websocket.ProtocolError:
-			why = c.violated(ev)
-		case websocket.Disconnected:
-			if why.IsZero() {
-				why = disconnected(ev)
-			}
+// event takes an event of the WebSocket but for its end, of which it may tell why.
+func (c *sessionConn) event(ev websocket.Event, why *lifecycle.Reason) {
+	switch ev.Kind {
+	case websocket.Text:
+		c.receive(ev.Data)
+	case websocket.Binary:
+		c.fail(&session.Error{Reason: lifecycle.ReasonUnsupported.With("binary messages from a client have no meaning in version %d", session.Version), Fatal: true})
+	case websocket.Closing: // a client that gives the connection up, but not the session, says so by the code
+		if r, ok := lifecycle.ReasonByCode(ev.Code); ok {
+			*why = r
 		}
+	case websocket.ProtocolError:
+		*why = c.violated(ev)
 	}
-	c.finish(why)
 }
 
 // violated is the reason when the client broke the protocol of the WebSocket, which then closes with a code of its own. A message that is too big is the session's affair.

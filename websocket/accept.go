@@ -19,7 +19,7 @@ import (
 // status and returns a *HandshakeError; the handler has nothing more to do than to return.
 //
 // Over HTTP/1.1 the connection outlives the handler. net/http keeps two buffers of 4 KB and a goroutine for it until the handler returns, so a handler should call Conn.Handle, or go on in a goroutine of its own, and
-// return. Where http.Server has neither ConnState nor ConnContext, nobody else knows the connection, and Accept takes its descriptor over from package net (netio.Own), so that Handle needs
+// return. Where http.Server has neither ConnState nor ConnContext, or AcceptOptions.TakeOver says that they do not matter, nobody else knows the connection, and Accept takes its descriptor over from package net (netio.Own), so that Handle needs
 // no goroutine: what a listener of one's own has returned is then closed.
 // The request's context ends with the handler, so it is not one to read and write with afterwards. Over HTTP/2, which AcceptOptions.HTTP2 allows, the connection ends with the handler: one that calls Conn.Hold last
 // is right for both.
@@ -39,7 +39,7 @@ func Accept(w http.ResponseWriter, r *http.Request, options *AcceptOptions) (*Co
 	if r.ProtoMajor == 2 {
 		nc, err = acceptHTTP2(w, r, &o, agreed)
 	} else {
-		nc, left, err = hijack(w, r, answer(r, &o, agreed), s.write)
+		nc, left, err = hijack(w, r, answer(r, &o, agreed), s.write, o.TakeOver)
 	}
 	var cannot *HandshakeError
 	switch {
@@ -66,7 +66,7 @@ func refuse(w http.ResponseWriter, e *HandshakeError) {
 }
 
 // hijack takes the request's connection over and sends the answer.
-func hijack(w http.ResponseWriter, r *http.Request, answer []byte, timeout time.Duration) (nc net.Conn, left []byte, err error) {
+func hijack(w http.ResponseWriter, r *http.Request, answer []byte, timeout time.Duration, own bool) (nc net.Conn, left []byte, err error) {
 	nc, brw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return nil, nil, &HandshakeError{Status: http.StatusInternalServerError, Reason: "the connection cannot be taken over: " + err.Error()}
@@ -75,8 +75,9 @@ func hijack(w http.ResponseWriter, r *http.Request, answer []byte, timeout time.
 		nc.Close()
 		return nil, nil, err
 	}
-	if s, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && s.ConnState == nil && s.ConnContext == nil {
-		nc = netio.Own(nc) // nobody else knows it
+	s, ok := r.Context().Value(http.ServerContextKey).(*http.Server)
+	if own || ok && s.ConnState == nil && s.ConnContext == nil { // nobody else knows it
+		nc = netio.Own(nc)
 	}
 	return nc, left, nil
 }

@@ -43,6 +43,8 @@ type AcceptOptions struct {
 	// HTTP2 accepts WebSockets over HTTP/2 too (RFC 8441), on servers of net/http that announce it: those with GODEBUG=http2xconnect=1 in the environment that the program is started with, to which browsers then come this way
 	// when they have a connection of HTTP/2. Such a connection is a part of its request, so the handler must not return before its end: it calls Conn.Hold last.
 	HTTP2 bool
+	// TakeOver lets Accept take the descriptor over from package net where http.Server has ConnState or ConnContext too (see Accept): these do not use the connection once it is a WebSocket.
+	TakeOver bool
 
 	// Compression is permessage-deflate (RFC 7692); nil means that nothing is compressed.
 	Compression *Deflate
