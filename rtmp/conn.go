@@ -50,7 +50,7 @@ type Conn struct {
 	capabilities Capabilities
 
 	connected atomic.Bool
-	playing   atomic.Pointer[[]*Stream]
+	playing   atomic.Pointer[Stream] // the first that plays
 
 	mu       sync.Mutex
 	streams  []*Stream // changed by the reading goroutine only
@@ -337,11 +337,7 @@ func (c *Conn) write(b []byte) {
 
 // Fill implements netio.Source for the connection's own writer: it takes from the sources of the streams that play.
 func (c *Conn) Fill(dst [][]byte, most int) [][]byte {
-	playing := c.playing.Load()
-	if playing == nil {
-		return dst
-	}
-	for _, s := range *playing {
+	for s := c.playing.Load(); s != nil; s = s.alsoPlaying.Load() {
 		if source := s.source.Load(); source != nil && !s.paused.Load() {
 			dst = (*source).Fill(dst, most)
 		}
