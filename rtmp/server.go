@@ -74,7 +74,9 @@ func (s *Server) filled() {
 	if s.Handler == nil {
 		s.Handler = &Handler{}
 	}
+	s.mu.Lock() // Conns may be called before
 	s.conns = make(map[*Conn]struct{})
+	s.mu.Unlock()
 	s.ChunkSize = orDefault(s.ChunkSize, OwnChunkSize)
 	if s.Capabilities == nil {
 		s.Capabilities = DefaultCapabilities()
