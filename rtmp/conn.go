@@ -32,8 +32,13 @@ type Conn struct {
 	id     string
 	ctx    context.Context // ends when the connection is to be closed
 	cancel context.CancelFunc
+	unhook func() bool // takes Close off the context of Serve
+	over   func()      // to be called when all is done
 
-	// Owned by the reading goroutine.
+	watch   atomic.Pointer[netio.Watch] // nil: a goroutine reads
+	stopped atomic.Bool                 // nothing more is to be read
+
+	// Owned by who reads: the reading goroutine, or the turn of the watch.
 	in    inbound
 	notes int // see note
 
@@ -45,7 +50,7 @@ type Conn struct {
 	capabilities Capabilities
 
 	connected atomic.Bool
-	playing   atomic.Pointer[[]*Stream]
+	playing   atomic.Pointer[Stream] // the first that plays
 
 	mu       sync.Mutex
 	streams  []*Stream // changed by the reading goroutine only
@@ -150,7 +155,8 @@ func (c *Conn) Close(why lifecycle.Reason) {
 		}
 		c.queue(status(0, level, "NetConnection.Connect.Closed", why.Error()))
 	}
-	c.wakeReader()
+	c.cancel()
+	c.stopReading()
 }
 
 // markClosing notes the reason; false if there is one already.
@@ -162,11 +168,6 @@ func (c *Conn) markClosing(why lifecycle.Reason) bool {
 	}
 	c.closing, c.why = true, why
 	return true
-}
-
-func (c *Conn) wakeReader() {
-	c.cancel()
-	c.nc.SetReadDeadline(time.Unix(1, 0))
 }
 
 // polite says whether there is a point in waiting until the peer has read what was queued.
@@ -188,34 +189,33 @@ func (c *Conn) writeFailed(err error) {
 	c.mu.Lock()
 	c.writeErr = err
 	c.mu.Unlock()
-	c.nc.SetReadDeadline(time.Now().Add(c.server.CloseTimeout))
+	time.AfterFunc(c.server.CloseTimeout, c.stopReading)
 }
 
-// run serves the connection until it ends, and closes it.
-func (c *Conn) run(ctx context.Context) {
+// begin lets the connection's times run.
+func (c *Conn) begin(ctx context.Context) {
 	c.setState(lifecycle.Reason{})
-	stop := context.AfterFunc(ctx, func() { c.Close(lifecycle.ReasonShutdown) })
+	c.unhook = context.AfterFunc(ctx, func() { c.Close(lifecycle.ReasonShutdown) })
 	c.mu.Lock()
 	c.timer = time.AfterFunc(c.server.HandshakeTimeout, c.check)
 	c.mu.Unlock()
+}
 
-	r := netio.NewReader(c.nc, 0)
-	feed := c.in.feed
-	var err error
-	for err == nil {
-		err = r.Next(feed)
-	}
-	stop()
+// end does what is to be done when nothing more is read because of err, and closes the connection.
+func (c *Conn) end(err error) {
+	c.unhook()
 	why := c.verdict(err)
 	c.playing.Store(nil)
 	for _, s := range c.Streams() {
 		s.finish(why)
 	}
-	c.linger(r, why)
+	c.linger(why)
 	c.timer.Stop()
 	c.w.Close()
 	c.nc.Close()
 	c.finished(why)
+	c.server.remove(c)
+	c.over()
 }
 
 func (c *Conn) finished(why lifecycle.Reason) {
@@ -272,7 +272,7 @@ func (c *Conn) active() bool {
 
 // linger lets a client that was told something read it: the reply goes out, our side is shut, and what still arrives is
 // dropped until the client closes. Closing at once could destroy the reply (a reset overtakes it).
-func (c *Conn) linger(r *netio.Reader, why lifecycle.Reason) {
+func (c *Conn) linger(why lifecycle.Reason) {
 	if c.in.hs != nil || !polite(why) {
 		return
 	}
@@ -286,6 +286,7 @@ func (c *Conn) linger(r *netio.Reader, why lifecycle.Reason) {
 		return
 	}
 	c.nc.SetReadDeadline(time.Now().Add(c.server.CloseTimeout))
+	r := netio.NewReader(c.nc, 0)
 	for r.Next(func([]byte) error { return nil }) == nil {
 	}
 }
@@ -336,11 +337,7 @@ func (c *Conn) write(b []byte) {
 
 // Fill implements netio.Source for the connection's own writer: it takes from the sources of the streams that play.
 func (c *Conn) Fill(dst [][]byte, most int) [][]byte {
-	playing := c.playing.Load()
-	if playing == nil {
-		return dst
-	}
-	for _, s := range *playing {
+	for s := c.playing.Load(); s != nil; s = s.alsoPlaying.Load() {
 		if source := s.source.Load(); source != nil && !s.paused.Load() {
 			dst = (*source).Fill(dst, most)
 		}

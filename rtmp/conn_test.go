@@ -21,8 +21,13 @@ import (
 
 // opening is what a client sends up to an accepted connect.
 func opening() []byte {
+	return openingOf("live")
+}
+
+// openingOf is opening for another application.
+func openingOf(app string) []byte {
 	b := append(newHandshake(true).first(), make([]byte, handshakePart)...)
-	return AppendMessage(b, DefaultChunkSize, command(0, "connect", 1, amf.Object{{Name: "app", Value: "live"}}))
+	return AppendMessage(b, DefaultChunkSize, command(0, "connect", 1, amf.Object{{Name: "app", Value: app}}))
 }
 
 // publishing is what a client sends up to an accepted publish of /live/cam1.

@@ -237,7 +237,7 @@ func BenchmarkPlayData(b *testing.B) {
 			s := &Stream{conn: c, id: MediaStreamID}
 			s.asked.Store(&asked{query: joinQuery("?" + test.query)})
 			s.SetSource(once{AppendMessage(nil, OwnChunkSize, Message{Type: TypeVideo, StreamID: MediaStreamID, Payload: make([]byte, 5000)})})
-			c.playing.Store(&[]*Stream{s})
+			c.playing.Store(s)
 			dst := make([][]byte, 0, 4)
 			b.ReportAllocs()
 			for b.Loop() {

@@ -74,7 +74,9 @@ func (s *Server) filled() {
 	if s.Handler == nil {
 		s.Handler = &Handler{}
 	}
+	s.mu.Lock() // Conns may be called before
 	s.conns = make(map[*Conn]struct{})
+	s.mu.Unlock()
 	s.ChunkSize = orDefault(s.ChunkSize, OwnChunkSize)
 	if s.Capabilities == nil {
 		s.Capabilities = DefaultCapabilities()
@@ -97,7 +99,8 @@ func orDefault[T comparable](v, otherwise T) T {
 }
 
 // Serve accepts connections, RTMPS ones from a listener of package crypto/tls, until ctx ends, and then closes the listener and the connections (reason shutdown), waits for
-// them and returns nil. If the listener fails first it returns its error after doing the same.
+// them and returns nil. If the listener fails first it returns its error after doing the same. On Linux, connections over plain TCP or a Unix socket hold no goroutine while nothing comes; Serve takes
+// them over from package net (netio.Own), so a listener that gives them must not keep them.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(ctx, func() { ln.Close() })
@@ -112,7 +115,10 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		nc, err := ln.Accept()
 		switch {
 		case err == nil:
-			wg.Go(func() { s.ServeConn(ctx, nc) })
+			wg.Add(1)
+			if c := s.admit(ctx, netio.Own(nc), wg.Done); !c.startWatch() {
+				go c.read()
+			}
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ECONNABORTED):
@@ -128,8 +134,14 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 
 // ServeConn serves one connection until it ends or ctx does, and closes it.
 func (s *Server) ServeConn(ctx context.Context, nc net.Conn) {
+	s.admit(ctx, nc, func() {}).read()
+}
+
+// admit makes a connection one of the server's; it must be read then. over is called when it has ended.
+func (s *Server) admit(ctx context.Context, nc net.Conn, over func()) *Conn {
 	s.fill.Do(s.filled)
 	c := newConn(s, nc)
+	c.over = over
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
 	full := s.MaxConnections > 0 && len(s.conns) > s.MaxConnections
@@ -137,10 +149,15 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn) {
 	if full {
 		c.Close(lifecycle.ReasonLimit.With("more than %d connections (MaxConnections)", s.MaxConnections))
 	}
-	c.run(ctx)
+	c.begin(ctx)
+	return c
+}
+
+// remove forgets a connection that has ended.
+func (s *Server) remove(c *Conn) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	delete(s.conns, c)
-	s.mu.Unlock()
 }
 
 // Conns returns the connections that are there now, in no order.

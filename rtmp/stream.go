@@ -84,6 +84,7 @@ type Stream struct {
 	sink     func(Message) error
 	deferred bool
 
+	alsoPlaying      atomic.Pointer[Stream] // the next of the connection's that plays
 	asked            atomic.Pointer[asked]
 	source           atomic.Pointer[netio.Source]
 	control          atomic.Pointer[controlled] // the source's, if it is a Control
@@ -226,7 +227,6 @@ func (s *Stream) started(state streamState) {
 	}
 	c.log.Event(lifecycle.Event{Kind: KindPlay, Path: s.Path()})
 	c.setPlaying()
-	c.w.Wake()
 }
 
 // finish ends what the stream does, if anything.
@@ -257,15 +257,17 @@ func (s *Stream) finish(why lifecycle.Reason) {
 	c.setState(lifecycle.Reason{})
 }
 
-// setPlaying tells the writer which streams play.
+// setPlaying tells the writer which streams play: they are a chain, as there is nearly always one, and each pointer between is a line of memory to fetch.
 func (c *Conn) setPlaying() {
-	var playing []*Stream
+	last := &c.playing
 	for _, s := range c.streams {
 		if s.state == streamPlaying {
-			playing = append(playing, s)
+			last.Store(s)
+			last = &s.alsoPlaying
 		}
 	}
-	c.playing.Store(&playing)
+	last.Store(nil)
+	c.w.Wake() // a Fill meanwhile may have missed some
 }
 
 func (c *Conn) stream(id uint32) *Stream {

@@ -57,7 +57,7 @@ another. Nothing else should run on the machine.`,
 	c.Flags().IntVar(&o.runs, "runs", 1, "how often to measure each; the medians are shown")
 	c.Flags().StringSliceVar(&o.only, "only", nil, "measure only those whose names begin with one of these, such as nginx")
 	c.Flags().BoolVar(&o.most, "most", false, "find the largest number of viewers that one processor holds in real time, beginning with --viewers")
-	c.AddCommand(bareCommand(), sessionBenchCommand())
+	c.AddCommand(measured(bareCommand()), measured(serveCommand()), sessionBenchCommand())
 	return c
 }
 
@@ -130,7 +130,7 @@ func (o *benchOptions) report(w io.Writer, list []contender, results [][]benchRe
 	_, rate := benchSize(o.kbps)
 	fmt.Fprintf(w, "%d %s viewers of one stream of %d kbit/s (%d messages a second), %d x %v; %s\n\n", o.viewers, o.protocol, o.kbps, rate, max(o.runs, 1), o.duration, machine())
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "\tCPU per viewer and second\tx bare\tof a processor\tlatency p50\tp99\tadded p50\tp99\tfirst picture p50\tp99\tmemory per viewer\treceived\tlost\t")
+	fmt.Fprintln(t, "\tCPU per viewer and second\tx bare\tof a processor\tlatency p50\tp99\tadded p50\tp99\tfirst picture p50\tp99\tmemory per viewer\tbefore it is given back\treceived\tlost\t")
 	plain := slices.IndexFunc(list, func(c contender) bool { return c.name == "bare" })
 	for i, c := range list {
 		row := results[i]
@@ -151,15 +151,18 @@ func (o *benchOptions) report(w io.Writer, list []contender, results [][]benchRe
 		if row[0].first50 > 0 {
 			first, first99 = millis(func(r benchResult) time.Duration { return r.first50 }), millis(func(r benchResult) time.Duration { return r.first99 })
 		}
-		fmt.Fprintf(t, "%s\t%.0f µs\t%s\t%.0f %%\t%s\t%s\t%s\t%s\t%s\t%s\t%.1f KB\t%.0f kbit/s\t%.0f\t\n", c.name,
+		fmt.Fprintf(t, "%s\t%.0f µs\t%s\t%.0f %%\t%s\t%s\t%s\t%s\t%s\t%s\t%.1f KB\t%.1f KB\t%.0f kbit/s\t%.0f\t\n", c.name,
 			of(func(r benchResult) float64 { return float64(r.cpu.Microseconds()) }), ratio, of(func(r benchResult) float64 { return r.load * 100 }),
 			millis(benchResult.latency50), millis(benchResult.latency99), added, added99, first, first99,
-			of(func(r benchResult) float64 { return float64(r.memory) / 1024 }), of(func(r benchResult) float64 { return r.bytes * 8 / 1000 }), of(func(r benchResult) float64 { return float64(r.lost) }))
+			of(func(r benchResult) float64 { return float64(r.memory) / 1024 }), of(func(r benchResult) float64 { return float64(r.atOnce) / 1024 }), of(func(r benchResult) float64 { return r.bytes * 8 / 1000 }), of(func(r benchResult) float64 { return float64(r.lost) }))
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintln(w, "\nAdded latency is beside the bare loop that writes each message at once. Where the viewers' processor is full, the latencies are its own.")
+	_, err := fmt.Fprintln(w, `
+Added latency is beside the bare loop that writes each message at once. Where the viewers' processor is full, the latencies are its own.
+Memory is by how much the second half of the viewers lets the process's resident memory grow, when garbage is collected and free memory given back, and at once before
+that; the system's buffers of their sockets are not in it. nginx cannot be told to give anything back.`)
 	return err
 }
 

@@ -18,9 +18,8 @@ func bareCommand() *cobra.Command {
 	var kbps, overhead int
 	var gather, sound time.Duration
 	c := &cobra.Command{
-		Use:    "bare",
-		Hidden: true,
-		Args:   cobra.NoArgs,
+		Use:  "bare",
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			ln, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {

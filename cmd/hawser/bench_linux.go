@@ -62,21 +62,34 @@ func pinSelf(cpu int) error {
 // writeRaw writes to a socket, and does not wait.
 func writeRaw(fd int, b []byte) { syscall.Write(fd, b) }
 
-// usage is the processor time and the resident memory of a process.
-func usage(pid int) (cpu time.Duration, rss int64, err error) {
+// processorTime is the processor time of a process.
+func processorTime(pid int) (time.Duration, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+2:]))
 	user, _ := strconv.ParseInt(f[11], 10, 64)
 	system, _ := strconv.ParseInt(f[12], 10, 64)
-	pages, _ := strconv.ParseInt(f[21], 10, 64)
-	return time.Duration(user+system) * clockTick, pages * int64(os.Getpagesize()), nil
+	return time.Duration(user+system) * clockTick, nil
+}
+
+// resident is the resident memory of a process in bytes, counted page by page: what stat says is behind by some hundred pages.
+func resident(pid int) (int64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(b), "\nRss:")
+	var kilobytes int64
+	if _, err := fmt.Sscan(rest, &kilobytes); err != nil {
+		return 0, fmt.Errorf("smaps_rollup without Rss: %w", err)
+	}
+	return kilobytes * 1024, nil
 }
 
 // ownTime is the processor time of this program.
 func ownTime() time.Duration {
-	cpu, _, _ := usage(os.Getpid())
+	cpu, _ := processorTime(os.Getpid())
 	return cpu
 }

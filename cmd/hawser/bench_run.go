@@ -31,7 +31,8 @@ type benchResult struct {
 	load             float64       // of one processor
 	p50, p99         time.Duration
 	first50, first99 time.Duration // from a viewer's connect to its first picture; 0: not known
-	memory           int64         // per viewer
+	memory           int64         // per viewer, with garbage and free memory given back
+	atOnce           int64         // likewise, before that
 	bytes            float64       // per viewer and second
 	lost             int64         // viewers that were disconnected
 }
@@ -46,7 +47,7 @@ func hawserContender(name, bare, protocol string, flags ...string) contender {
 		open = openSession
 	}
 	return contender{name: name, bare: bare, open: open, start: func(ctx context.Context, _ *benchOptions) (*child, string, string, error) {
-		args := append([]string{"serve", "--http", "127.0.0.1:0", "--rtmp", "127.0.0.1:0", "--stream-bytes", strconv.Itoa(benchHistory)}, flags...)
+		args := append([]string{"bench", "serve", "--http", "127.0.0.1:0", "--rtmp", "127.0.0.1:0", "--stream-bytes", strconv.Itoa(benchHistory)}, flags...)
 		p, found, err := startChild(ctx, regexp.MustCompile(`(?s)rtmp://(\S+).*http://(\S+)`), 2, args...)
 		if err != nil {
 			return nil, "", "", err
@@ -139,7 +140,7 @@ func (o *benchOptions) measure(ctx context.Context, c contender) (result benchRe
 		return result, err
 	}
 	pause(r.ctx, settleTime)
-	_, before, err := usage(r.pid())
+	_, before, err := r.memory()
 	if err != nil {
 		return result, err
 	}
@@ -151,8 +152,9 @@ func (o *benchOptions) measure(ctx context.Context, c contender) (result benchRe
 	if err != nil {
 		return result, err
 	}
-	_, rss, err := usage(r.pid())
-	result.memory = (rss - before) / int64(o.viewers-half) // of the second half: a program takes some for itself at its first
+	atOnce, rss, err := r.memory()
+	more := int64(max(o.viewers-half, 1)) // of the second half: a program takes some for itself at its first
+	result.memory, result.atOnce = (rss-before)/more, (atOnce-before)/more
 	result.first50, result.first99 = r.v.firstPictures()
 	if r.publish == "" {
 		result.first50 = 0 // it begins anywhere
@@ -162,7 +164,7 @@ func (o *benchOptions) measure(ctx context.Context, c contender) (result benchRe
 
 // watch measures the viewers that there are.
 func (o *benchOptions) watch(r *running) (result benchResult, err error) {
-	cpu, _, err := usage(r.pid())
+	cpu, err := processorTime(r.pid())
 	if err != nil {
 		return result, err
 	}
@@ -171,7 +173,7 @@ func (o *benchOptions) watch(r *running) (result benchResult, err error) {
 	pause(r.ctx, o.duration)
 	bytes, p50, p99 := r.v.stop()
 	seconds := time.Since(begin).Seconds()
-	after, _, err := usage(r.pid())
+	after, err := processorTime(r.pid())
 	if err != nil || r.ctx.Err() != nil {
 		return result, errors.Join(err, r.ctx.Err())
 	}
@@ -223,8 +225,10 @@ func (o *benchOptions) most1(ctx context.Context, c contender, sent float64) (he
 
 // child is a program that is measured.
 type child struct {
-	cmd *exec.Cmd
-	dir string // to be removed when it has stopped; may be empty
+	cmd    *exec.Cmd
+	dir    string         // to be removed when it has stopped; may be empty
+	orders io.Writer      // see measured; nil for programs that are not ours
+	said   *bufio.Scanner // what it prints
 }
 
 func (p *child) pid() int { return p.cmd.Process.Pid }
@@ -241,11 +245,16 @@ func startChild(ctx context.Context, ready *regexp.Regexp, lines int, args ...st
 	if err != nil {
 		return nil, nil, err
 	}
+	orders, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, nil, err
+	}
 	p, err := startProgram(cmd)
 	if err != nil {
 		return nil, nil, err
 	}
 	scan := bufio.NewScanner(out)
+	p.orders, p.said = orders, scan
 	text := ""
 	for range lines {
 		if scan.Scan() {
@@ -267,6 +276,21 @@ func startProgram(cmd *exec.Cmd) (*child, error) {
 		return nil, err
 	}
 	return &child{cmd: cmd}, nil
+}
+
+// memory is the resident memory of the program as it is, and when it has given back what it has no use for.
+func (p *child) memory() (atOnce, least int64, err error) {
+	if atOnce, err = resident(p.pid()); err != nil || p.orders == nil {
+		return atOnce, atOnce, err
+	}
+	if _, err := io.WriteString(p.orders, orderFree+"\n"); err != nil {
+		return 0, 0, err
+	}
+	if !p.said.Scan() {
+		return 0, 0, errors.Join(errors.New("it does not give its memory back"), p.said.Err())
+	}
+	least, err = resident(p.pid())
+	return atOnce, least, err
 }
 
 func (p *child) stop() {

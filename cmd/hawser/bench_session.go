@@ -46,7 +46,7 @@ The bare loop writes the same messages with one write each; "gathering" is the s
 	c.Flags().IntVar(&o.subjects, "subjects", 1000, "market: how many subjects there are")
 	c.Flags().IntVar(&o.each, "each", 50, "market: how many each client follows")
 	c.Flags().DurationVar(&o.duration, "duration", 5*time.Second, "how long to measure")
-	c.AddCommand(sessionBareCommand())
+	c.AddCommand(measured(sessionBareCommand()))
 	return c
 }
 
@@ -70,7 +70,7 @@ type dataServer struct {
 func dataServers() []dataServer {
 	bare := regexp.MustCompile(`on (\S+)`)
 	return []dataServer{
-		{name: "hawser", lines: 1, ready: regexp.MustCompile(`http://(\S+)`), args: []string{"serve", "--http", "127.0.0.1:0", "--rtmp", ""}},
+		{name: "hawser", lines: 1, ready: regexp.MustCompile(`http://(\S+)`), args: []string{"bench", "serve", "--http", "127.0.0.1:0", "--rtmp", ""}},
 		{name: "bare loop", lines: 1, ready: bare, args: []string{"bench", "data", "bare"}, bare: true},
 		{name: "bare loop, gathering", lines: 1, ready: bare, args: []string{"bench", "data", "bare", "--gather", "1ms"}, bare: true},
 	}
@@ -123,7 +123,7 @@ func (o *sessionBench) one(ctx context.Context, s *dataServer, measure func(cont
 
 // load opens the clients, and returns how much memory each takes.
 func (o *sessionBench) load(ctx context.Context, s *dataServer, p *child, addr string, follows func(i int) []int) (*dataLoad, int64, error) {
-	_, before, err := usage(p.cmd.Process.Pid)
+	_, before, err := p.memory()
 	if err != nil {
 		return nil, 0, err
 	}
@@ -139,7 +139,7 @@ func (o *sessionBench) load(ctx context.Context, s *dataServer, p *child, addr s
 		return nil, 0, errors.Join(err, fmt.Errorf("%d of %d clients are there", l.ready.Load(), o.clients))
 	}
 	pause(ctx, 500*time.Millisecond)
-	_, rss, err := usage(p.cmd.Process.Pid)
+	_, rss, err := p.memory()
 	return l, (rss - before) / int64(o.clients), err
 }
 
@@ -226,11 +226,11 @@ func (o *sessionBench) watch(ctx context.Context, l *dataLoad, p *child, publish
 	done := make(chan error, 1)
 	go func() { done <- publish(time.Now().Add(o.duration * 6 / 5)) }()
 	pause(ctx, o.duration/5)
-	cpu, _, err := usage(p.cmd.Process.Pid)
+	cpu, err := processorTime(p.cmd.Process.Pid)
 	l.begin()
 	begin, from := time.Now(), l.delivered.Load()
 	pause(ctx, o.duration*9/10)
-	after, _, _ := usage(p.cmd.Process.Pid)
+	after, _ := processorTime(p.cmd.Process.Pid)
 	seconds := time.Since(begin).Seconds()
 	n := l.delivered.Load() - from
 	r.p50, r.p99 = l.latency()
@@ -289,7 +289,7 @@ func (o *sessionBench) storm(ctx context.Context, w io.Writer) error {
 		err = again.await(ctx, func() bool { return again.ready.Load() >= int64(o.clients) })
 	}
 	took := time.Since(begin)
-	cpu, _, _ := usage(p.cmd.Process.Pid)
+	cpu, _ := processorTime(p.cmd.Process.Pid)
 	_, err2 := fmt.Fprintf(w, "storm: %d clients are subscribed again %.2f s after the server began to start anew (which took %.2f s); it used %.2f s of its processor; %s\n", o.clients,
 		took.Seconds(), up.Seconds(), cpu.Seconds(), machine())
 	return errors.Join(err, err2)
