@@ -7,6 +7,7 @@ import (
 	"io"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -256,7 +257,7 @@ func (o *sessionBench) storm(ctx context.Context, w io.Writer) error {
 	l.close()
 	begin := time.Now()
 	args := append([]string(nil), s.args...)
-	args[2] = strings.TrimSuffix(addr, "/")
+	args[slices.Index(args, "127.0.0.1:0")] = strings.TrimSuffix(addr, "/")
 	if p, _, err = startChild(ctx, s.ready, s.lines, args...); err != nil {
 		return err
 	}
