@@ -53,6 +53,7 @@ type sessionConn struct {
 	loggedIn atomic.Bool     // hello was said
 	paused   atomic.Bool
 	seen     atomic.Int64 // when the client last sent something, in nanoseconds
+	asked    atomic.Int64 // when it was last asked for a sign of life
 	since    time.Time
 	token    string // credentials that came with the request of the connection, until hello
 

@@ -171,7 +171,16 @@ func (s *sessions) cutAll() {
 	}
 }
 
-// watch ends sessions whose client has been silent for 2.5 heartbeats, or has not said hello in time; one loop looks after all of them.
+// askAgain sends a ping, once for each silence.
+func (c *sessionConn) askAgain(now time.Time) {
+	if c.asked.Load() < c.seen.Load() {
+		c.asked.Store(now.UnixNano())
+		c.send(&session.Message{Type: session.TypePing, ID: 1, At: now.UnixMilli()})
+	}
+}
+
+// watch ends sessions whose client has been silent for 2.5 heartbeats, or has not said hello in time, and asks one that has been silent for 1.5: a page in the background, whose timers hardly run, answers
+// that. One loop looks after all of them.
 func (s *sessions) watch(ctx context.Context, heartbeat, hello time.Duration, sweep func(time.Time)) {
 	silence := heartbeat * 5 / 2
 	tick := time.NewTicker(min(heartbeat, hello) / 2)
@@ -187,8 +196,12 @@ func (s *sessions) watch(ctx context.Context, heartbeat, hello time.Duration, sw
 				if !c.loggedIn.Load() {
 					limit = hello
 				}
-				if now.UnixNano()-c.seen.Load() > int64(limit) {
+				silent := now.UnixNano() - c.seen.Load()
+				switch {
+				case silent > int64(limit):
 					c.end(lifecycle.ReasonTimeout)
+				case limit == silence && silent > int64(heartbeat*3/2):
+					c.askAgain(now)
 				}
 			}
 		}

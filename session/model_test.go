@@ -30,8 +30,7 @@ type world struct {
 	conns  []*modelConn // all that the servers still know, the half-open ones too
 	first  *modelConn   // the client's
 	second *modelConn   // the one that it moves to
-	moved  bool
-	silent bool // the first is half open: nothing comes any more
+	silent bool         // the first is half open: nothing comes any more
 
 	asked     map[uint64]string // publishes by id
 	next      uint64            // what the application expects of the log
