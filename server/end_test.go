@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +24,7 @@ import (
 func (w *wire) wantEnd(why lifecycle.Reason, says ...session.Type) {
 	w.t.Helper()
 	code, before := w.closed()
+	before = slices.DeleteFunc(before, func(m got) bool { return m.Type == session.TypePing }) // a silent client is asked before
 	if code != why.Code {
 		w.t.Errorf("close code %d, want %d", code, why.Code)
 	}
@@ -358,5 +360,15 @@ func TestClientComesBack(t *testing.T) {
 	}
 	if next != n {
 		t.Errorf("got %d of %d", next, n)
+	}
+}
+
+// A client that is silent, but answers when it is asked, stays: a page in the background, whose timers hardly run, is one.
+func TestClientThatAnswers(t *testing.T) {
+	r := serve(t, Options{Heartbeat: 200 * time.Millisecond})
+	w := r.login()
+	for range 4 { // for longer than a silent one would
+		m := w.want(session.TypePing)
+		w.say(`{"t":"pong","id":%d}`, m.ID)
 	}
 }
