@@ -1,0 +1,181 @@
+package rtc
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/pion/dtls/v3"
+	"github.com/pion/ice/v4"
+	"github.com/pion/interceptor"
+	"github.com/pion/webrtc/v4"
+
+	"hawser/lifecycle"
+)
+
+// Engine is the place where peers live. All methods may run at once.
+type Engine struct {
+	opts   Options
+	udp    net.PacketConn
+	tcp    net.Listener
+	config webrtc.Configuration
+	send   *webrtc.API // of peers that send, without interceptors
+	both   *webrtc.API // of peers that receive
+
+	mu     sync.Mutex
+	peers  map[*Peer]struct{}
+	closed bool
+}
+
+// New opens the ports.
+func New(o Options) (*Engine, error) {
+	o.DisconnectedTimeout = cmp.Or(o.DisconnectedTimeout, DefaultDisconnectedTimeout)
+	o.FailedTimeout = cmp.Or(o.FailedTimeout, DefaultFailedTimeout)
+	o.KeepAlive = cmp.Or(o.KeepAlive, DefaultKeepAlive)
+	o.Settle = cmp.Or(o.Settle, DefaultSettle)
+	o.GatherTimeout = cmp.Or(o.GatherTimeout, DefaultGatherTimeout)
+	o.MaxPeers = cmp.Or(o.MaxPeers, DefaultMaxPeers)
+	e := &Engine{opts: o, peers: make(map[*Peer]struct{})}
+	if err := e.open(); err != nil {
+		e.Close()
+		return nil, fmt.Errorf("rtc: %w", err)
+	}
+	return e, nil
+}
+
+func (e *Engine) open() error {
+	o := &e.opts
+	var settings webrtc.SettingEngine
+	settings.SetSRTPProtectionProfiles(dtls.SRTP_AEAD_AES_128_GCM, dtls.SRTP_AES128_CM_HMAC_SHA1_80)
+	settings.SetICETimeouts(o.DisconnectedTimeout, o.FailedTimeout, o.KeepAlive)
+	settings.SetIncludeLoopbackCandidate(o.Loopback)
+	settings.SetLite(o.Lite)
+	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeQueryOnly)
+	if len(o.Announce) > 0 {
+		settings.SetNAT1To1IPs(o.Announce, webrtc.ICECandidateTypeHost)
+	}
+	networks := []webrtc.NetworkType{}
+	if o.UDP != "-" {
+		udp, err := net.ListenPacket("udp", cmp.Or(o.UDP, ":0"))
+		if err != nil {
+			return err
+		}
+		e.udp = udp
+		settings.SetICEUDPMux(webrtc.NewICEUDPMux(nil, udp))
+		networks = append(networks, webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6)
+	}
+	if o.TCP != "" {
+		tcp, err := net.Listen("tcp", o.TCP)
+		if err != nil {
+			return err
+		}
+		e.tcp = tcp
+		settings.SetICETCPMux(webrtc.NewICETCPMux(nil, tcp, 64))
+		networks = append(networks, webrtc.NetworkTypeTCP4, webrtc.NetworkTypeTCP6)
+	}
+	settings.SetNetworkTypes(networks)
+	for _, s := range o.ICEServers {
+		e.config.ICEServers = append(e.config.ICEServers, webrtc.ICEServer{URLs: s.URLs, Username: s.Username, Credential: s.Credential})
+	}
+	for _, receives := range []bool{false, true} {
+		codecs, err := codecs()
+		if err != nil {
+			return err
+		}
+		var inter interceptor.Registry
+		if receives {
+			if err := webrtc.RegisterDefaultInterceptors(codecs, &inter); err != nil {
+				return err
+			}
+		}
+		api := webrtc.NewAPI(webrtc.WithMediaEngine(codecs), webrtc.WithInterceptorRegistry(&inter), webrtc.WithSettingEngine(settings))
+		if receives {
+			e.both = api
+		} else {
+			e.send = api
+		}
+	}
+	return nil
+}
+
+// ICEServers are the servers that clients are to use.
+func (e *Engine) ICEServers() []ICEServer { return e.opts.ICEServers }
+
+// UDPAddr returns the address of the UDP port, nil if there is none.
+func (e *Engine) UDPAddr() net.Addr {
+	if e.udp == nil {
+		return nil
+	}
+	return e.udp.LocalAddr()
+}
+
+// TCPAddr returns the address of the TCP port, nil if there is none.
+func (e *Engine) TCPAddr() net.Addr {
+	if e.tcp == nil {
+		return nil
+	}
+	return e.tcp.Addr()
+}
+
+// Peer makes a peer, of which nothing is known so far; lifecycle.ReasonLimit when there are too many, ReasonShutdown when the engine is closed. It must be closed.
+func (e *Engine) Peer(o PeerOptions) (*Peer, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.closed:
+		return nil, lifecycle.ReasonShutdown
+	case len(e.peers) >= e.opts.MaxPeers:
+		return nil, lifecycle.ReasonLimit.With("%d WebRTC peers (MaxPeers)", e.opts.MaxPeers)
+	}
+	p, err := newPeer(e, o)
+	if err != nil {
+		return nil, fmt.Errorf("rtc: %w", err)
+	}
+	e.peers[p] = struct{}{}
+	return p, nil
+}
+
+func (e *Engine) remove(p *Peer) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.peers, p)
+}
+
+// Close closes the peers (reason shutdown) and the ports.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	e.closed = true
+	var peers []*Peer
+	for p := range e.peers {
+		peers = append(peers, p)
+	}
+	e.mu.Unlock()
+	for _, p := range peers {
+		p.Close(lifecycle.ReasonShutdown)
+	}
+	var err error
+	if e.udp != nil {
+		err = e.udp.Close()
+	}
+	if e.tcp != nil {
+		err = errors.Join(err, e.tcp.Close())
+	}
+	return err
+}
+
+// gathered waits until the addresses of a connection are known, for as long as Options.GatherTimeout says.
+func (e *Engine) gathered(ctx context.Context, done <-chan struct{}) error {
+	patience := time.NewTimer(e.opts.GatherTimeout)
+	defer patience.Stop()
+	select {
+	case <-done:
+	case <-patience.C:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
+}
