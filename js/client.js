@@ -1,9 +1,10 @@
 import { ReasonError, reason } from "./reasons.js";
 import { light } from "./states.js";
 import { Driver } from "./driver.js";
+import { checkPath } from "./follow.js";
 import { History } from "./history.js";
 import { filled } from "./options.js";
-import { Play, Source, Subject, Subscription, guard } from "./subscription.js";
+import { Play, Signals, Source, Subject, Subscription, guard } from "./subscription.js";
 
 /**
  * @typedef {import("./reasons.js").Reason} Reason
@@ -57,6 +58,8 @@ export class Client {
   #plays = new Map();
   /** @type {Map<string, Source>} */
   #sources = new Map();
+  /** @type {Set<Signals>} */
+  #signals = new Set();
   /** What publish and call wait for, by id. @type {Map<number, {what: string, resolve: (answer: any) => void, reject: (e: Error) => void}>} */
   #requests = new Map();
   /** @type {{promise: Promise<void>, resolve: () => void, reject: (e: Error) => void} | undefined} */
@@ -349,6 +352,19 @@ export class Client {
     return play;
   }
 
+  /**
+   * The signals of WebRTC about a path, as they come and go: Player and Publisher use them.
+   * @param {string} path @param {((message: import("./protocol.js").Signal) => void) | null} [onmessage]
+   * @returns {Signals}
+   * @throws {ReasonError} the path makes no sense
+   */
+  signals(path, onmessage) {
+    checkPath("signals", path);
+    const signals = new Signals(path, onmessage ?? undefined, () => this.#signals.delete(signals), (data) => this.#driver.do((m) => m.signal(path, data)));
+    this.#signals.add(signals);
+    return signals;
+  }
+
   /** @param {import("./machine.js").StateOut & {delay?: number}} o */
   #entered({ from, to, reason: why, delay }) {
     if (to === "disconnected") this.#stopped(why ?? reason("done"));
@@ -365,8 +381,8 @@ export class Client {
     this.#ready?.reject(new ReasonError(`hawser: ${this.server}`, why));
     this.#ready = undefined;
     for (const subject of this.#subjects.values()) for (const s of subject.subscriptions) s.end();
-    for (const of of [this.#plays, this.#sources]) for (const handle of of.values()) handle.end();
-    for (const map of [this.#subjects, this.#plays, this.#sources]) map.clear();
+    for (const of of [this.#plays, this.#sources, this.#signals]) for (const handle of of.values()) handle.end();
+    for (const map of [this.#subjects, this.#plays, this.#sources, this.#signals]) map.clear();
   }
 
   /** @param {import("./machine.js").Event} m */
@@ -382,6 +398,8 @@ export class Client {
         return this.#media(m);
       case "wanted":
         return this.#wanted(m);
+      case "signal":
+        return [...this.#signals].forEach((s) => s.path === m.path && s.deliver(m));
       case "snapshot":
       case "update":
       case "window":

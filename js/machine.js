@@ -16,7 +16,7 @@ import { Requests } from "./requests.js";
  *
  * @typedef {import("./protocol.js").Snapshot | import("./protocol.js").Update | import("./protocol.js").WindowView | import("./protocol.js").Status | Gap} SubjectEvent
  * @typedef {SubjectEvent | import("./protocol.js").Ack | import("./protocol.js").MediaInfo | import("./protocol.js").Ping | import("./protocol.js").Drain
- *           | import("./protocol.js").ErrorMessage | import("./protocol.js").Result | import("./protocol.js").WantedPath | Renewed} Event
+ *           | import("./protocol.js").ErrorMessage | import("./protocol.js").Result | import("./protocol.js").WantedPath | import("./protocol.js").Signal | Renewed} Event
  *
  * Updates `from` to `to`-1 of a log will not come. Without `to` the subject began a new life (another epoch follows), and
  * how many were lost is not known.
@@ -170,6 +170,19 @@ export class Machine {
   /** @param {string} path */
   sourceEnded(path) {
     if (this.#requests.sourceEnded(path)) this.#request({ t: "source", path, on: false });
+  }
+
+  /**
+   * Sends a signal of WebRTC about a path: now, or after the welcome that is awaited. One that is asked for without a connection is not sent.
+   * @param {string} path @param {{[name: string]: any}} data
+   * @throws {ReasonError} the path makes no sense
+   */
+  signal(path, data) {
+    checkPath("signal", path);
+    /** @type {ClientMessage} */
+    const m = { t: "signal", path, data };
+    if (this.linked) this.#send(m);
+    else if (this.#greeting) this.#late.push(m);
   }
 
   /** @returns {number} the id that the pong will have; 0 when no welcome came on a connection that stands */
@@ -367,6 +380,7 @@ export class Machine {
       case "pong":
       case "drain":
       case "wanted":
+      case "signal":
         return this.#event(m);
       case "ejected":
       case "bye":

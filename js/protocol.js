@@ -20,6 +20,7 @@
  * @typedef {{t: "source", path: string, on: boolean, required?: boolean, priority?: number}} Source
  * @typedef {{t: "ping" | "pong", id: number, at?: number}} Ping
  * @typedef {{t: "bye", reason?: Reason}} Bye
+ * @typedef {{t: "signal", path: string, data: {[name: string]: any}}} Signal  both ways: WebRTC offers, answers, candidates and states; signals.js says what is in data
  *
  * What of a subject is wanted: `count` messages of its history or those of `age` ms, at most `rate` updates a second, only these `fields` of a record, or a
  * `window` of it.
@@ -53,8 +54,8 @@
  * @typedef {{id: number, kind: "video" | "audio" | "data", codec: string, width?: number, height?: number,
  *            sampleRate?: number, channels?: number}} Track
  *
- * @typedef {Hello | Ask | Leave | Throttle | Publish | Call | Cancel | Token | PauseResume | Source | Ping | Bye} ClientMessage
- * @typedef {Welcome | Snapshot | Update | WindowView | Gap | Status | Ack | Result | WantedPath | MediaInfo | ErrorMessage | Ejected | Drain | Ping | Bye} ServerMessage
+ * @typedef {Hello | Ask | Leave | Throttle | Publish | Call | Cancel | Token | PauseResume | Source | Ping | Bye | Signal} ClientMessage
+ * @typedef {Welcome | Snapshot | Update | WindowView | Gap | Status | Ack | Result | WantedPath | MediaInfo | ErrorMessage | Ejected | Drain | Ping | Bye | Signal} ServerMessage
  *
  * One binary message: an init segment or one fragment.
  * @typedef {object} Media
@@ -177,6 +178,7 @@ const SHAPES = {
   ejected: { reason: "object" },
   drain: { within: "interval?", reason: "object" },
   bye: { reason: "object?" },
+  signal: { path: "path", data: "object" },
 };
 
 /**

@@ -61,6 +61,7 @@ function call(m, name, a) {
     publish: () => m.publish(a.path, a),
     play: () => m.play(a.path, a.resume),
     stop: () => m.stop(a.path),
+    signal: () => m.signal(a.path, a.data),
     throttle: () => m.throttle(a.path, a.rate),
     call: () => m.call(a.name, a.data, a),
     cancel: () => m.cancel(a.id),
