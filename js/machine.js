@@ -16,7 +16,7 @@ import { Requests } from "./requests.js";
  *
  * @typedef {import("./protocol.js").Snapshot | import("./protocol.js").Update | import("./protocol.js").WindowView | import("./protocol.js").Status | Gap} SubjectEvent
  * @typedef {SubjectEvent | import("./protocol.js").Ack | import("./protocol.js").MediaInfo | import("./protocol.js").Ping | import("./protocol.js").Drain
- *           | import("./protocol.js").ErrorMessage | import("./protocol.js").Result | import("./protocol.js").WantedPath | Renewed} Event
+ *           | import("./protocol.js").ErrorMessage | import("./protocol.js").Result | import("./protocol.js").WantedPath | import("./protocol.js").Signal | Renewed} Event
  *
  * Updates `from` to `to`-1 of a log will not come. Without `to` the subject began a new life (another epoch follows), and
  * how many were lost is not known.
@@ -170,6 +170,17 @@ export class Machine {
   /** @param {string} path */
   sourceEnded(path) {
     if (this.#requests.sourceEnded(path)) this.#request({ t: "source", path, on: false });
+  }
+
+  /**
+   * Says something about the WebRTC peer of a path: on the connection that stands, and again on the one that the session moves to, if it is about to. An offer that comes twice gets the same answer twice.
+   * @param {string} path @param {any} data
+   * @throws {ReasonError} the path makes no sense, or there is no connection: what was to be said is old by the next one
+   */
+  signal(path, data) {
+    checkPath("signal", path);
+    if (!this.linked && !this.#greeting) throw new ReasonError(`signal ${JSON.stringify(path)}`, reason("lost"));
+    this.#request({ t: "signal", path, data });
   }
 
   /** @returns {number} the id that the pong will have; 0 when no welcome came on a connection that stands */
@@ -367,6 +378,7 @@ export class Machine {
       case "pong":
       case "drain":
       case "wanted":
+      case "signal":
         return this.#event(m);
       case "ejected":
       case "bye":

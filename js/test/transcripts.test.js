@@ -69,6 +69,7 @@ function call(m, name, a) {
     credentials_failed: () => m.credentialsFailed(a.reason),
     pause: () => m.pause(),
     resume: () => m.resume(),
+    signal: () => m.signal(a.path, a.data),
     source: () => (a.on ? m.source(a.path, a) : m.sourceEnded(a.path)),
   };
   calls[name]();
