@@ -86,6 +86,7 @@ func (e *Event) environment() (list []string) {
 	text("EVENT", e.Event)
 	text("SEQ", strconv.FormatUint(e.Seq, 10))
 	text("TIME", e.Time.Format(time.RFC3339Nano))
+	text("PROTOCOL", e.Protocol)
 	text("CONN", e.Conn)
 	text("REMOTE", e.Remote)
 	text("APP", e.App)

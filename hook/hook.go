@@ -1,4 +1,5 @@
-// Package hook asks and tells others what happens on a server: an HTTP endpoint (a webhook) or a command, for each of the events of an RTMP server.
+// Package hook asks and tells others what happens on a server: an HTTP endpoint (a webhook) or a command, for each of the events of an RTMP server, and for
+// what sessions and HTTP do that is like them.
 //
 // It knows the events by name, what an answer may say, and how to wait for one without being held up: time-outs, bounds, order, retries, signatures. It does not know
 // what the events mean; package server does. [Set.Ask] waits for answers, [Set.Tell] does not.
@@ -76,7 +77,7 @@ var defaultSecretKeys = []string{"key", "token", "pass", "password", "secret", "
 // Hook is one endpoint or command.
 type Hook struct {
 	// Event is what it is for; empty for all but the two of packets, which must be named: with a hook for them each player's bytes are made for it alone. They
-	// mean data messages only, unless AllPackets follows.
+	// mean data messages only, unless AllPackets follows. Sessions and HTTP know play, stop and publish_data.
 	Event string
 	// URL is asked by POST with the event as JSON.
 	URL string
@@ -194,6 +195,8 @@ type Event struct {
 	Seq uint64 `json:"seq"`
 	// Time is when it happened.
 	Time time.Time `json:"time"`
+	// Protocol is what it came over: rtmp, session, http-flv or http.
+	Protocol string `json:"protocol,omitempty"`
 	// Conn is the connection's identity in the event log, Remote the peer's address.
 	Conn   string `json:"conn,omitempty"`
 	Remote string `json:"remote,omitempty"`

@@ -1,5 +1,5 @@
 import { VERSION, ProtocolError, parseMedia, parseMessage } from "./protocol.js";
-import { ReasonError, reason, reasonByCode, reasonFromWire } from "./reasons.js";
+import { ReasonError, reason, reasonByCode, reasonFromWire, wrongVersion } from "./reasons.js";
 import { INITIAL, may } from "./states.js";
 import { Following, checkPath } from "./follow.js";
 import { Held } from "./held.js";
@@ -27,14 +27,6 @@ import { Requests } from "./requests.js";
  *
  * Where a subscription starts, and what of the subject is wanted.
  * @typedef {{from?: import("./protocol.js").From, epoch?: string, offset?: number} & import("./protocol.js").Want} Start
- *
- * @typedef {object} MachineOptions
- * @property {string} client  what hello says
- * @property {string} [token]
- * @property {boolean} [provider]  credentials are asked for at each login: `credentials` or `credentialsFailed` is to be called
- * @property {string} [publisher]  names this client: 16 to 64 random letters, digits, "-" and "_"; without it requests that are sent again may be done twice
- * @property {number} [maxPending]  the most publishes and calls without an answer: 16,384
- * @property {number} [maxHeld]  the most bytes that are held during a pause: 8 MiB
  */
 
 /**
@@ -69,7 +61,7 @@ export class Machine {
   #requests;
   #pings = 0;
 
-  /** @param {MachineOptions} options */
+  /** @param {import("./options.js").MachineOptions} options */
   constructor(options) {
     this.#options = options;
     this.#held = new Held(options.maxHeld);
@@ -173,16 +165,14 @@ export class Machine {
   }
 
   /**
-   * Sends a signal of WebRTC about a path: now, or after the welcome that is awaited. One that is asked for without a connection is not sent.
-   * @param {string} path @param {{[name: string]: any}} data
-   * @throws {ReasonError} the path makes no sense
+   * Says something about the WebRTC peer of a path: on the connection that stands, and again on the one that the session moves to, if it is about to. An offer that comes twice gets the same answer twice.
+   * @param {string} path @param {any} data
+   * @throws {ReasonError} the path makes no sense, or there is no connection: what was to be said is old by the next one
    */
   signal(path, data) {
     checkPath("signal", path);
-    /** @type {ClientMessage} */
-    const m = { t: "signal", path, data };
-    if (this.linked) this.#send(m);
-    else if (this.#greeting) this.#late.push(m);
+    if (!this.linked && !this.#greeting) throw new ReasonError(`signal ${JSON.stringify(path)}`, reason("lost"));
+    this.#request({ t: "signal", path, data });
   }
 
   /** @returns {number} the id that the pong will have; 0 when no welcome came on a connection that stands */
@@ -301,7 +291,7 @@ export class Machine {
     const m = parseMessage(text);
     if (m.t === "error" || m.t === "ejected" || m.t === "bye") throw new ReasonError("move", reasonFromWire(m.reason) ?? reason("shutdown"));
     if (m.t !== "welcome") return false;
-    if (m.version !== VERSION) throw new ReasonError("move", wrongVersion(m.version));
+    if (m.version !== VERSION) throw new ReasonError("move", wrongVersion(m.version, VERSION));
     this.out = this.out.filter((o) => o.do !== "send" && o.do !== "close");
     this.#moving = false;
     this.#moveEnd = undefined;
@@ -349,7 +339,7 @@ export class Machine {
     if (m.t === "ping") return this.#send({ t: "pong", id: m.id });
     if (m.t === "error" || m.t === "ejected" || m.t === "bye") return this.#endedByWord(m.reason);
     if (m.t !== "welcome" || !this.#greeting) return;
-    if (m.version !== VERSION) return this.giveUp(wrongVersion(m.version));
+    if (m.version !== VERSION) return this.giveUp(wrongVersion(m.version, VERSION));
     if (m.resumed) this.#to("reconnected");
     this.#to("logged_in");
     this.#welcomed(m);
@@ -507,8 +497,4 @@ export class Machine {
     this.out.push({ do: "state", from: this.state, to, reason: r });
     this.state = to;
   }
-}
-
-function wrongVersion(/** @type {number} */ version) {
-  return reason("unsupported", `version ${version}: this client speaks ${VERSION}`);
 }

@@ -34,6 +34,14 @@ import { TRANSPORTS } from "./dial.js";
  * @property {import("./dial.js").WebSocketClass} [WebSocket]  the browser's
  * @property {typeof fetch} [fetch]  the browser's
  * @property {() => number} [random]  from 0 to 1, for the back-off and the order of servers: Math.random
+ *
+ * @typedef {object} MachineOptions
+ * @property {string} client  what hello says
+ * @property {string} [token]
+ * @property {boolean} [provider]  credentials are asked for at each login: `credentials` or `credentialsFailed` is to be called
+ * @property {string} [publisher]  names this client: 16 to 64 random letters, digits, "-" and "_"; without it requests that are sent again may be done twice
+ * @property {number} [maxPending]  the most publishes and calls without an answer: 16,384
+ * @property {number} [maxHeld]  the most bytes that are held during a pause: 8 MiB
  */
 
 const DEFAULTS = {

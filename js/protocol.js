@@ -19,8 +19,8 @@
  * @typedef {{t: "pause" | "resume"}} PauseResume
  * @typedef {{t: "source", path: string, on: boolean, required?: boolean, priority?: number}} Source
  * @typedef {{t: "ping" | "pong", id: number, at?: number}} Ping
+ * @typedef {{t: "signal", path: string, data: any}} Signal  about the WebRTC peer of a path; both ways
  * @typedef {{t: "bye", reason?: Reason}} Bye
- * @typedef {{t: "signal", path: string, data: {[name: string]: any}}} Signal  both ways: WebRTC offers, answers, candidates and states; signals.js says what is in data
  *
  * What of a subject is wanted: `count` messages of its history or those of `age` ms, at most `rate` updates a second, only these `fields` of a record, or a
  * `window` of it.
@@ -54,8 +54,8 @@
  * @typedef {{id: number, kind: "video" | "audio" | "data", codec: string, width?: number, height?: number,
  *            sampleRate?: number, channels?: number}} Track
  *
- * @typedef {Hello | Ask | Leave | Throttle | Publish | Call | Cancel | Token | PauseResume | Source | Ping | Bye | Signal} ClientMessage
- * @typedef {Welcome | Snapshot | Update | WindowView | Gap | Status | Ack | Result | WantedPath | MediaInfo | ErrorMessage | Ejected | Drain | Ping | Bye | Signal} ServerMessage
+ * @typedef {Hello | Ask | Leave | Throttle | Publish | Call | Cancel | Token | PauseResume | Source | Ping | Signal | Bye} ClientMessage
+ * @typedef {Welcome | Snapshot | Update | WindowView | Gap | Status | Ack | Result | WantedPath | MediaInfo | ErrorMessage | Ejected | Drain | Ping | Signal | Bye} ServerMessage
  *
  * One binary message: an init segment or one fragment.
  * @typedef {object} Media
@@ -174,11 +174,11 @@ const SHAPES = {
   media: { path: "path", epoch: "epoch", offset: "offset", status: "live", mime: "text?", tracks: "list?", time: "number?", skipped: "offset?", reason: "object?" },
   ping: { id: "id", at: "number?" },
   pong: { id: "id", at: "number?" },
+  signal: { path: "path" },
   error: { id: "offset?", path: "text?", reason: "object" },
   ejected: { reason: "object" },
   drain: { within: "interval?", reason: "object" },
   bye: { reason: "object?" },
-  signal: { path: "path", data: "object" },
 };
 
 /**
@@ -203,6 +203,7 @@ export function parseMessage(text) {
       throw new ProtocolError(`message "${m.t}": field "${field}": got ${brief(m[field])}, want ${want}`);
     }
   }
+  if (m.t === "signal" && m.data === undefined) throw new ProtocolError('message "signal": want data');
   if (m.t === "update" && [m.data, m.fields, m.patch].filter((v) => v !== undefined).length !== 1) throw new ProtocolError('message "update": want data, fields or patch');
   return m;
 }

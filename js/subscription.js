@@ -338,9 +338,15 @@ export class Signals extends Handle {
     this.#send = send;
   }
 
-  /** Says it where there is a session, otherwise nothing happens. @param {{[name: string]: any}} data */
+  /** @param {{[name: string]: any}} data @returns {boolean} false when there is no connection: what was to be said is not said later */
   send(data) {
-    if (!this.ended) this.#send(data);
+    if (this.ended) return false;
+    try {
+      this.#send(data);
+      return true;
+    } catch {
+      return false;
+    }
   }
 }
 

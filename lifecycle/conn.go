@@ -72,7 +72,10 @@ func (c *Conn) SetPath(path string) {
 }
 
 // Set changes the state and logs it as KindState. Setting the present state again logs nothing.
-func (c *Conn) Set(state string, light Health, r Reason) {
+func (c *Conn) Set(state string, light Health, r Reason) { c.SetDetail(state, light, r, "") }
+
+// SetDetail is Set with something more for people, such as the addresses that a connection uses.
+func (c *Conn) SetDetail(state string, light Health, r Reason, detail string) {
 	if c == nil {
 		return
 	}
@@ -83,7 +86,7 @@ func (c *Conn) Set(state string, light Health, r Reason) {
 	}
 	from := c.state
 	c.state, c.light = state, light
-	c.addLocked(Event{Kind: KindState, From: from, State: state, Reason: r})
+	c.addLocked(Event{Kind: KindState, From: from, State: state, Reason: r, Detail: detail})
 }
 
 // Event logs something else that happened to the connection. Identity and light are the connection's; path and state are filled in where e leaves them empty.

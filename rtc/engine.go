@@ -1,7 +1,6 @@
 package rtc
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +21,7 @@ type Engine struct {
 	opts   Options
 	udp    net.PacketConn
 	tcp    net.Listener
+	net    *network
 	config webrtc.Configuration
 	send   *webrtc.API // of peers that send, without interceptors
 	both   *webrtc.API // of peers that receive
@@ -33,12 +33,7 @@ type Engine struct {
 
 // New opens the ports.
 func New(o Options) (*Engine, error) {
-	o.DisconnectedTimeout = cmp.Or(o.DisconnectedTimeout, DefaultDisconnectedTimeout)
-	o.FailedTimeout = cmp.Or(o.FailedTimeout, DefaultFailedTimeout)
-	o.KeepAlive = cmp.Or(o.KeepAlive, DefaultKeepAlive)
-	o.Settle = cmp.Or(o.Settle, DefaultSettle)
-	o.GatherTimeout = cmp.Or(o.GatherTimeout, DefaultGatherTimeout)
-	o.MaxPeers = cmp.Or(o.MaxPeers, DefaultMaxPeers)
+	o.fill()
 	e := &Engine{opts: o, peers: make(map[*Peer]struct{})}
 	if err := e.open(); err != nil {
 		e.Close()
@@ -50,17 +45,28 @@ func New(o Options) (*Engine, error) {
 func (e *Engine) open() error {
 	o := &e.opts
 	var settings webrtc.SettingEngine
+	n, err := newNetwork(o.net)
+	if err != nil {
+		return err
+	}
+	e.net = n
+	settings.SetNet(n)
+	settings.DetachDataChannels()
+	settings.SetSCTPMaxMessageSize(uint32(o.MaxMessage))
 	settings.SetSRTPProtectionProfiles(dtls.SRTP_AEAD_AES_128_GCM, dtls.SRTP_AES128_CM_HMAC_SHA1_80)
 	settings.SetICETimeouts(o.DisconnectedTimeout, o.FailedTimeout, o.KeepAlive)
 	settings.SetIncludeLoopbackCandidate(o.Loopback)
 	settings.SetLite(o.Lite)
-	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeQueryOnly)
+	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	if len(o.Announce) > 0 {
 		settings.SetNAT1To1IPs(o.Announce, webrtc.ICECandidateTypeHost)
 	}
 	networks := []webrtc.NetworkType{}
-	if o.UDP != "-" {
-		udp, err := net.ListenPacket("udp", cmp.Or(o.UDP, ":0"))
+	switch {
+	case o.UDP == "": // each peer opens its own
+		networks = append(networks, webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6)
+	case o.UDP != "-":
+		udp, err := net.ListenPacket("udp", o.UDP)
 		if err != nil {
 			return err
 		}

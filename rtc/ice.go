@@ -12,17 +12,18 @@ import (
 type ICEState uint8
 
 const (
-	// StateNew: addresses are gathered, or the peer's candidates are waited for. May be followed by StateChecking, StateClosed.
+	// StateNew: addresses are gathered, or the other side's candidates are waited for. May be followed by StateChecking, StateFailed, StateClosed.
 	StateNew ICEState = iota
-	// StateChecking: a candidate of the peer is known, and pairs are checked. May be followed by StateConnected, StateFailed, StateClosed.
+	// StateChecking: a candidate of the other side is known, and pairs are checked. May be followed by StateConnected, StateFailed, StateClosed.
 	StateChecking
-	// StateConnected: a pair works; gathering and checks may go on. May be followed by StateCompleted, StateDisconnected, StateFailed, StateClosed.
+	// StateConnected: a pair works; gathering and checks may go on. May be followed by StateCompleted, StateDisconnected, StateChecking (after a restart), StateFailed, StateClosed.
 	StateConnected
-	// StateCompleted: gathering is over on both sides, and the pair that is used has not changed for a while. May be followed by StateConnected (another pair, or a restart), StateDisconnected, StateFailed, StateClosed.
+	// StateCompleted: gathering is over on both sides, and the pair that is used has not changed for Options.Settle. May be followed by StateConnected (another pair), StateDisconnected, StateChecking (after a restart),
+	// StateFailed, StateClosed. Stacks do not tell it; it is derived.
 	StateCompleted
 	// StateFailed: no pair works. May be followed by StateChecking (after a restart), StateClosed.
 	StateFailed
-	// StateDisconnected: nothing came over the pair for a while; it may heal by itself. May be followed by StateConnected, StateCompleted, StateChecking (after a restart), StateFailed, StateClosed.
+	// StateDisconnected: nothing came over the pair for a while; it may heal by itself. May be followed by StateConnected, StateChecking (after a restart), StateFailed, StateClosed.
 	StateDisconnected
 	// StateClosed: the peer was shut down. Final.
 	StateClosed
@@ -66,13 +67,13 @@ func (s ICEState) Light() lifecycle.Health {
 	return lifecycle.Amber
 }
 
-// Change is a change of the ICE state.
+// Change is a change of the ICE state. The first of a peer has StateNew twice.
 type Change struct {
 	From, To ICEState
 	Time     time.Time
-	// Pair is the pair of candidates that is used; its zero value while there is none.
+	// Pair is the pair of candidates that is used, or was used last; its zero value when there was none since the peer began or was restarted.
 	Pair Pair
-	// Reason says why, for StateDisconnected, StateFailed and StateClosed.
+	// Reason says what was seen, for StateDisconnected, StateFailed and StateClosed.
 	Reason lifecycle.Reason
 }
 
@@ -85,6 +86,11 @@ type Pair struct {
 
 // IsZero says that there is no pair.
 func (p Pair) IsZero() bool { return p.Local.Address == "" }
+
+// same says that packets go the same way; types may change as more becomes known.
+func (p Pair) same(q Pair) bool {
+	return p.Local.Protocol == q.Local.Protocol && p.Local.Address == q.Local.Address && p.Remote.Address == q.Remote.Address
+}
 
 // String returns for example "udp host 10.0.0.1:8189 - srflx 192.0.2.7:50123", "" for no pair.
 func (p Pair) String() string {

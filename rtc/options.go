@@ -1,7 +1,10 @@
 package rtc
 
 import (
+	"cmp"
 	"time"
+
+	"github.com/pion/transport/v4"
 
 	"hawser/lifecycle"
 	"hawser/media"
@@ -19,6 +22,20 @@ const (
 	DefaultKeepAlive = 500 * time.Millisecond
 	// DefaultSettle is how long the pair that is used must have been the same, with all candidates known, before the state is StateCompleted.
 	DefaultSettle = 2 * time.Second
+	// DefaultConnectTimeout is how long a peer may take until ICE and DTLS stand; then it is closed (reason timeout).
+	DefaultConnectTimeout = 15 * time.Second
+	// DefaultRestartTimeout is how long a peer whose state is StateFailed waits for a restart; then it is closed (reason timeout).
+	DefaultRestartTimeout = 30 * time.Second
+	// DefaultMaxSDP bounds the bytes of an offer or answer.
+	DefaultMaxSDP = 64 << 10
+	// DefaultMaxCandidates bounds the candidates of the other side until the next restart.
+	DefaultMaxCandidates = 100
+	// DefaultMaxChannels bounds the data channels that the other side may open on a peer.
+	DefaultMaxChannels = 8
+	// DefaultMaxMessage bounds the bytes of a received data channel message.
+	DefaultMaxMessage = 64 << 10
+	// DefaultMaxBuffered bounds the bytes that wait to be sent on a data channel.
+	DefaultMaxBuffered = 1 << 20
 	// DefaultGatherTimeout is how long addresses are gathered before an answer without trickle is given with what there is.
 	DefaultGatherTimeout = 3 * time.Second
 )
@@ -39,8 +56,28 @@ type Options struct {
 	ICEServers []ICEServer
 	// DisconnectedTimeout, FailedTimeout, KeepAlive, Settle and GatherTimeout are the clocks of ICE; 0 means the defaults.
 	DisconnectedTimeout, FailedTimeout, KeepAlive, Settle, GatherTimeout time.Duration
-	// MaxPeers bounds the peers at one time (reason limit); 0 means DefaultMaxPeers.
-	MaxPeers int
+	// ConnectTimeout and RestartTimeout bound the life of a peer that does not connect; 0 means the defaults.
+	ConnectTimeout, RestartTimeout time.Duration
+	// MaxPeers bounds the peers at one time (reason limit), MaxCandidates the candidates of the other side of one (reason limit), MaxChannels the data channels that it may open (more are closed at once),
+	// MaxSDP the bytes of a description and MaxMessage those of a received message (reason too_big); 0 means the defaults.
+	MaxPeers, MaxCandidates, MaxChannels, MaxSDP, MaxMessage int
+
+	net transport.Net // of tests
+}
+
+func (o *Options) fill() {
+	o.DisconnectedTimeout = cmp.Or(o.DisconnectedTimeout, DefaultDisconnectedTimeout)
+	o.FailedTimeout = cmp.Or(o.FailedTimeout, DefaultFailedTimeout)
+	o.KeepAlive = cmp.Or(o.KeepAlive, DefaultKeepAlive)
+	o.Settle = cmp.Or(o.Settle, DefaultSettle)
+	o.GatherTimeout = cmp.Or(o.GatherTimeout, DefaultGatherTimeout)
+	o.ConnectTimeout = cmp.Or(o.ConnectTimeout, DefaultConnectTimeout)
+	o.RestartTimeout = cmp.Or(o.RestartTimeout, DefaultRestartTimeout)
+	o.MaxPeers = cmp.Or(o.MaxPeers, DefaultMaxPeers)
+	o.MaxCandidates = cmp.Or(o.MaxCandidates, DefaultMaxCandidates)
+	o.MaxChannels = cmp.Or(o.MaxChannels, DefaultMaxChannels)
+	o.MaxSDP = cmp.Or(o.MaxSDP, DefaultMaxSDP)
+	o.MaxMessage = cmp.Or(o.MaxMessage, DefaultMaxMessage)
 }
 
 // ICEServer is a STUN or TURN server.
@@ -52,20 +89,25 @@ type ICEServer struct {
 	Credential string `json:"credential,omitempty"`
 }
 
-// PeerOptions are the settings of a Peer. The functions are called one at a time for each peer, and must not wait for the peer.
+// KindPair is the kind of the event when a peer that is connected uses another pair of candidates: Detail is the pair.
+const KindPair = "pair"
+
+// PeerOptions are the settings of a Peer. The functions must not wait for the peer; each is called by one goroutine at a time.
 type PeerOptions struct {
 	// Conn is the connection in the event log whose states and events the peer's are; nil for none.
 	Conn *lifecycle.Conn
-	// Send are the tracks that are sent: at most one of video and one of audio, of a codec for which Carries says nil.
+	// Send are the tracks that are sent, if any: at most one of video and one of audio, of a codec for which Carries says nil.
 	Send []media.Track
 	// Source hands out what is sent.
 	Source Source
 	// OnFrame takes what is received: frames in order. t is another pointer when the track's parameters have changed.
 	OnFrame func(t *media.Track, f media.Frame)
-	// OnChange takes each change of the ICE state.
+	// OnChange takes each change of the ICE state, in order; the first has StateNew twice. A slow one misses nothing.
 	OnChange func(Change)
 	// OnCandidate takes the peer's own candidates as they are found, "candidate:..." as in RFC 8839, and "" after the last; without it Answer and Offer wait for all of them.
 	OnCandidate func(candidate string)
+	// OnChannel is called when the other side opens a data channel; what it returns is what the channel's messages go to. nil closes such channels.
+	OnChannel func(*Channel) ChannelOptions
 	// OnKeyframe is called when the other side needs a keyframe; requests that come close together are one.
 	OnKeyframe func()
 }

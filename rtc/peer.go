@@ -3,6 +3,7 @@ package rtc
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,16 +17,23 @@ type Peer struct {
 	engine *Engine
 	opts   PeerOptions
 	pc     *webrtc.PeerConnection
+	ice    *webrtc.ICETransport
 	wake   chan struct{} // holds a token when the source may have something
 	done   chan struct{}
+	out    []*outTrack
 
-	mu      sync.Mutex
-	state   Change
-	changes []Change // not yet told
-	telling bool
-	reason  lifecycle.Reason // of the close
-	closed  bool
-	out     []*outTrack
+	negotiating sync.Mutex // one offer or answer at a time
+
+	mu       sync.Mutex
+	machine  machine
+	last     Change
+	changes  []Change // not yet told
+	telling  bool
+	timer    *time.Timer // StateCompleted by time
+	giveUp   *time.Timer // the peer is closed unless it connects
+	up       bool        // it was connected, DTLS included
+	closed   bool
+	channels int
 }
 
 func newPeer(e *Engine, o PeerOptions) (*Peer, error) {
@@ -37,43 +45,90 @@ func newPeer(e *Engine, o PeerOptions) (*Peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Peer{engine: e, opts: o, pc: pc, wake: make(chan struct{}, 1), done: make(chan struct{}), state: Change{Time: time.Now()}}
+	now := time.Now()
+	p := &Peer{engine: e, opts: o, pc: pc, ice: pc.SCTP().Transport().ICETransport(), wake: make(chan struct{}, 1), done: make(chan struct{}), last: Change{Time: now},
+		machine: machine{settle: e.opts.Settle, patience: e.opts.DisconnectedTimeout, giveUp: e.opts.DisconnectedTimeout + e.opts.FailedTimeout}}
 	for _, t := range o.Send {
 		out := newOutTrack(p, t)
-		if _, err := pc.AddTrack(out); err != nil {
+		if _, err := pc.AddTransceiverFromTrack(out, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly}); err != nil {
 			pc.Close()
 			return nil, err
 		}
 		p.out = append(p.out, out)
 	}
-	p.opts.Conn.Set(StateNew.String(), StateNew.Light(), lifecycle.Reason{})
-	pc.OnICEConnectionStateChange(func(s webrtc.ICEConnectionState) {
-		if state, err := ParseICEState(s.String()); err == nil {
-			p.to(state, lifecycle.Reason{})
-		}
-	})
-	if o.OnCandidate != nil {
-		pc.OnICECandidate(func(c *webrtc.ICECandidate) {
-			if c == nil {
-				o.OnCandidate("")
-				return
-			}
-			o.OnCandidate(c.ToJSON().Candidate)
-		})
+	p.watch()
+	p.giveUp = time.AfterFunc(e.opts.ConnectTimeout, p.lateToConnect)
+	p.tellLocked(p.last) // nobody else knows the peer yet
+	if len(o.Send) > 0 {
+		go p.run()
 	}
-	go p.run()
 	return p, nil
 }
 
-// to is the one place where the state changes.
-func (p *Peer) to(s ICEState, why lifecycle.Reason) {
+// watch takes what the stack tells. The functions for states and pairs are called in the order of what happened.
+func (p *Peer) watch() {
+	p.pc.OnICEConnectionStateChange(func(s webrtc.ICEConnectionState) {
+		switch s {
+		case webrtc.ICEConnectionStateChecking:
+			p.input(inChecking, Pair{}, lifecycle.Reason{})
+		case webrtc.ICEConnectionStateConnected:
+			p.input(inConnected, p.pair(), lifecycle.Reason{})
+		case webrtc.ICEConnectionStateDisconnected:
+			p.input(inSilence, Pair{}, lifecycle.Reason{})
+		case webrtc.ICEConnectionStateFailed:
+			p.input(inFailed, Pair{}, lifecycle.Reason{})
+		}
+	})
+	p.ice.OnSelectedCandidatePairChange(func(*webrtc.ICECandidatePair) { p.input(inPair, p.pair(), lifecycle.Reason{}) })
+	p.pc.OnICECandidate(func(c *webrtc.ICECandidate) {
+		line := ""
+		if c != nil {
+			line = c.ToJSON().Candidate
+		} else {
+			p.input(inGathered, Pair{}, lifecycle.Reason{})
+		}
+		if p.opts.OnCandidate != nil {
+			p.opts.OnCandidate(line)
+		}
+	})
+	p.pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
+		switch s {
+		case webrtc.PeerConnectionStateConnected:
+			p.connected()
+		case webrtc.PeerConnectionStateFailed:
+			p.failed()
+		case webrtc.PeerConnectionStateClosed:
+			p.Close(lifecycle.ReasonDone.With("the other side closed the connection"))
+		}
+	})
+	p.pc.OnDataChannel(p.accept)
+}
+
+// input tells the machine and hands on what follows.
+func (p *Peer) input(in input, pair Pair, reason lifecycle.Reason) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.state.To == s || p.state.To == StateClosed {
-		return
+	now, before := time.Now(), p.machine.pair
+	changes := p.machine.step(nil, now, in, pair, reason)
+	if in == inPair && len(changes) == 0 && !pair.same(before) && p.machine.pair.same(pair) {
+		p.opts.Conn.Event(lifecycle.Event{Kind: KindPair, Detail: pair.String()})
 	}
-	p.state = Change{From: p.state.To, To: s, Time: time.Now(), Pair: p.pair(), Reason: why}
-	p.changes = append(p.changes, p.state)
+	if at := p.machine.deadline(); !at.IsZero() {
+		if p.timer == nil {
+			p.timer = time.AfterFunc(at.Sub(now), func() { p.input(inTime, Pair{}, lifecycle.Reason{}) })
+		} else {
+			p.timer.Reset(at.Sub(now))
+		}
+	}
+	if len(changes) > 0 {
+		p.tellLocked(changes...)
+	}
+}
+
+// tellLocked queues changes; one goroutine at a time tells them.
+func (p *Peer) tellLocked(changes ...Change) {
+	p.last = changes[len(changes)-1]
+	p.changes = append(p.changes, changes...)
 	if !p.telling {
 		p.telling = true
 		go p.tell()
@@ -84,47 +139,98 @@ func (p *Peer) to(s ICEState, why lifecycle.Reason) {
 func (p *Peer) tell() {
 	for {
 		p.mu.Lock()
-		if len(p.changes) == 0 {
-			p.telling = false
-			p.mu.Unlock()
+		changes := p.changes
+		p.changes = nil
+		p.telling = len(changes) > 0
+		p.mu.Unlock()
+		if len(changes) == 0 {
 			return
 		}
-		c := p.changes[0]
-		p.changes = p.changes[1:]
-		p.mu.Unlock()
-		p.opts.Conn.Set(c.To.String(), c.To.Light(), c.Reason)
-		if p.opts.OnChange != nil {
-			p.opts.OnChange(c)
+		for _, c := range changes {
+			if c.To == StateClosed {
+				p.opts.Conn.Close(c.Reason)
+			} else {
+				p.opts.Conn.SetDetail(c.To.String(), c.To.Light(), c.Reason, c.Pair.String())
+			}
+			if p.opts.OnChange != nil {
+				p.opts.OnChange(c)
+			}
 		}
 	}
 }
 
 // pair asks the agent for the pair that is used.
 func (p *Peer) pair() Pair {
-	dtls := p.pc.SCTP().Transport()
-	pair, err := dtls.ICETransport().GetSelectedCandidatePair()
+	pair, err := p.ice.GetSelectedCandidatePair()
 	if err != nil || pair == nil {
 		return Pair{}
 	}
 	end := func(c *webrtc.ICECandidate) Candidate {
-		return Candidate{Type: c.Typ.String(), Protocol: c.Protocol.String(), Address: fmt.Sprintf("%s:%d", c.Address, c.Port)}
+		return Candidate{Type: c.Typ.String(), Protocol: c.Protocol.String(), Address: joinHostPort(c.Address, c.Port)}
 	}
 	return Pair{Local: end(pair.Local), Remote: end(pair.Remote)}
 }
 
-// ICE returns the last change of the state, with the present pair.
+// ICE returns the last change of the state, with the present pair and its round trip.
 func (p *Peer) ICE() Change {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	c := p.state
-	c.Pair = p.pair()
+	c := p.last
+	p.mu.Unlock()
+	if pair := p.pair(); !pair.IsZero() {
+		c.Pair = pair
+	}
+	if s, ok := p.ice.GetSelectedCandidatePairStats(); ok {
+		c.Pair.RoundTrip = time.Duration(s.CurrentRoundTripTime * float64(time.Second))
+	}
 	return c
 }
 
+// connected is called when ICE and DTLS stand.
+func (p *Peer) connected() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.up = true
+	p.giveUp.Stop()
+}
+
+// failed is called when ICE has failed, or DTLS. The one may be restarted for a while; the other is over.
+func (p *Peer) failed() {
+	if p.pc.ICEConnectionState() != webrtc.ICEConnectionStateFailed {
+		p.Close(lifecycle.ReasonProtocol.With("DTLS: the handshake failed"))
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed && p.up {
+		p.up = false
+		p.giveUp.Reset(p.engine.opts.RestartTimeout)
+	}
+}
+
+func (p *Peer) lateToConnect() {
+	p.mu.Lock()
+	reason := lifecycle.ReasonTimeout.With("not connected within %v (ConnectTimeout); %s", p.engine.opts.ConnectTimeout, p.last.To)
+	if p.last.To == StateFailed {
+		reason = lifecycle.ReasonTimeout.With("not restarted within %v (RestartTimeout): %s", p.engine.opts.RestartTimeout, p.last.Reason.Text)
+	}
+	up := p.up
+	p.mu.Unlock()
+	if !up {
+		p.Close(reason)
+	}
+}
+
 // Answer takes the other side's offer and returns the answer. Another one on the same peer renegotiates, or restarts ICE when the offer has new credentials (RFC 8445 section 9).
+// Without PeerOptions.OnCandidate it waits until our own addresses are known, at most Options.GatherTimeout.
 func (p *Peer) Answer(ctx context.Context, offer string) (answer string, err error) {
-	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
-		return "", fmt.Errorf("rtc: offer: %w", err)
+	p.negotiating.Lock()
+	defer p.negotiating.Unlock()
+	return p.answer(ctx, offer)
+}
+
+func (p *Peer) answer(ctx context.Context, offer string) (string, error) {
+	if err := p.remote(webrtc.SDPTypeOffer, offer); err != nil {
+		return "", err
 	}
 	local, err := p.pc.CreateAnswer(nil)
 	if err != nil {
@@ -133,9 +239,76 @@ func (p *Peer) Answer(ctx context.Context, offer string) (answer string, err err
 	return p.local(ctx, local)
 }
 
+// Offer returns an offer: to send PeerOptions.Send, to receive audio and video when there is an OnFrame, and for data channels that were opened. It waits for addresses like Answer.
+func (p *Peer) Offer(ctx context.Context) (offer string, err error) {
+	p.negotiating.Lock()
+	defer p.negotiating.Unlock()
+	if p.pc.CurrentLocalDescription() == nil && p.opts.OnFrame != nil {
+		for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo, webrtc.RTPCodecTypeAudio} {
+			if _, err := p.pc.AddTransceiverFromKind(kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
+				return "", fmt.Errorf("rtc: offer: %w", err)
+			}
+		}
+	}
+	return p.offer(ctx, nil)
+}
+
+// Restart returns an offer that restarts ICE (RFC 8445 section 9), for the side that offered before: after a change of addresses, or when the state is StateFailed. The answer is for SetAnswer.
+func (p *Peer) Restart(ctx context.Context) (offer string, err error) {
+	p.negotiating.Lock()
+	defer p.negotiating.Unlock()
+	p.restarts()
+	return p.offer(ctx, &webrtc.OfferOptions{ICERestart: true})
+}
+
+func (p *Peer) offer(ctx context.Context, o *webrtc.OfferOptions) (string, error) {
+	local, err := p.pc.CreateOffer(o)
+	if err != nil {
+		return "", fmt.Errorf("rtc: offer: %w", err)
+	}
+	return p.local(ctx, local)
+}
+
+// SetAnswer takes the answer to what Offer or Restart returned.
+func (p *Peer) SetAnswer(answer string) error {
+	p.negotiating.Lock()
+	defer p.negotiating.Unlock()
+	return p.remote(webrtc.SDPTypeAnswer, answer)
+}
+
+// remote makes a description the other side's.
+func (p *Peer) remote(t webrtc.SDPType, text string) error {
+	s, err := p.engine.opts.readSDP(text)
+	if err != nil {
+		return fmt.Errorf("rtc: %s: %w", t, err)
+	}
+	if t == webrtc.SDPTypeOffer {
+		if d := p.pc.CurrentRemoteDescription(); d != nil && s.ufrag != firstValue(d.SDP, "ice-ufrag") {
+			p.restarts()
+		}
+	}
+	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: t, SDP: text}); err != nil {
+		return fmt.Errorf("rtc: %s: %w", t, err)
+	}
+	for range s.candidates {
+		p.input(inRemote, Pair{}, lifecycle.Reason{})
+	}
+	if s.ended {
+		p.input(inRemoteEnd, Pair{}, lifecycle.Reason{})
+	}
+	return nil
+}
+
+// restarts is called before ICE is restarted.
+func (p *Peer) restarts() {
+	p.engine.net.refresh(0)
+	p.input(inRestart, Pair{}, lifecycle.Reason{})
+}
+
 // local makes a description the peer's own and returns it with the candidates that belong into it.
 func (p *Peer) local(ctx context.Context, d webrtc.SessionDescription) (string, error) {
 	done := webrtc.GatheringCompletePromise(p.pc)
+	p.engine.net.refresh(interfaceAge)
 	if err := p.pc.SetLocalDescription(d); err != nil {
 		return "", fmt.Errorf("rtc: %s: %w", d.Type, err)
 	}
@@ -147,11 +320,23 @@ func (p *Peer) local(ctx context.Context, d webrtc.SessionDescription) (string, 
 	return p.pc.LocalDescription().SDP, nil
 }
 
-// AddCandidate takes a candidate of the other side, "candidate:..." as in RFC 8839; "" means that no more follow.
+// AddCandidate takes a candidate of the other side, "candidate:..." as in RFC 8839; "" means that no more follow. More than Options.MaxCandidates are refused (reason limit).
 func (p *Peer) AddCandidate(candidate string) error {
-	if err := p.pc.AddICECandidate(webrtc.ICECandidateInit{Candidate: candidate}); err != nil {
-		return fmt.Errorf("rtc: candidate %q: %w", candidate, err)
+	candidate = strings.TrimPrefix(strings.TrimSpace(candidate), "a=")
+	if candidate == "" || candidate == "end-of-candidates" {
+		p.input(inRemoteEnd, Pair{}, lifecycle.Reason{})
+		return nil
 	}
+	p.mu.Lock()
+	n := p.machine.remotes
+	p.mu.Unlock()
+	if n >= p.engine.opts.MaxCandidates {
+		return lifecycle.ReasonLimit.With("more than %d candidates (MaxCandidates)", p.engine.opts.MaxCandidates)
+	}
+	if err := p.pc.AddICECandidate(webrtc.ICECandidateInit{Candidate: candidate}); err != nil {
+		return fmt.Errorf("rtc: candidate %.200q: %w", candidate, err)
+	}
+	p.input(inRemote, Pair{}, lifecycle.Reason{})
 	return nil
 }
 
@@ -186,11 +371,11 @@ func (p *Peer) Close(why lifecycle.Reason) {
 		p.mu.Unlock()
 		return
 	}
-	p.closed, p.reason = true, why
+	p.closed = true
+	p.giveUp.Stop()
 	p.mu.Unlock()
 	close(p.done)
-	p.to(StateClosed, why)
+	p.input(inClose, Pair{}, why)
 	p.pc.Close()
 	p.engine.remove(p)
-	p.opts.Conn.Close(why)
 }

@@ -123,7 +123,7 @@ func (c *Conn) Answer(cmd *Command, values []amf.Value, err error) {
 
 // length returns how long the recording of that name is, as far as the owner can tell.
 func (c *Conn) length(name string) time.Duration {
-	path, err := joinPath(c.app, name)
+	path, err := joinPath(c.App(), name)
 	if err != nil || c.h.Length == nil {
 		return 0
 	}
@@ -153,19 +153,16 @@ func (c *Conn) answered(cmd *Command) {
 
 // connect answers connect (RTMP 1.0 section 7.2.1.1).
 func (c *Conn) connect(cmd *Command) error {
-	if c.object != nil {
+	if c.introduced.Load() != nil {
 		return c.in.broken("a second connect", "one connect")
 	}
-	c.object, c.args = amf.Members(cmd.Object), cmd.Args
-	if c.object == nil {
+	object := amf.Members(cmd.Object)
+	if object == nil {
 		return c.in.broken("connect without an object", "a command object")
 	}
-	c.capabilities = capabilitiesIn(c.object)
-	app := c.object.String("app")
-	c.tcURL = c.object.String("tcUrl")
-	c.query = joinQuery(c.tcURL, app)
-	c.app, _, _ = strings.Cut(app, "?")
-	c.app = strings.Trim(c.app, "/")
+	app, _, _ := strings.Cut(object.String("app"), "?")
+	c.introduced.Store(&introduction{app: strings.Trim(app, "/"), tcURL: object.String("tcUrl"), object: object, args: cmd.Args,
+		query: joinQuery(object.String("tcUrl"), object.String("app")), capabilities: capabilitiesIn(object)})
 	if c.h.OnConnect != nil {
 		if err := c.h.OnConnect(c.ctx, c); err != nil {
 			return c.refuseConnect(cmd, err)
@@ -181,7 +178,7 @@ func (c *Conn) connect(cmd *Command) error {
 		append(properties, enhanced...), append(info, enhanced...))))
 	c.connected.Store(true)
 	c.setState(lifecycle.Reason{})
-	c.log.Event(lifecycle.Event{Kind: KindConnect, Path: "/" + c.app, Detail: c.object.String("flashVer")})
+	c.log.Event(lifecycle.Event{Kind: KindConnect, Path: "/" + c.App(), Detail: object.String("flashVer")})
 	return nil
 }
 
@@ -192,7 +189,7 @@ func (c *Conn) refuseConnect(cmd *Command, err error) error {
 		detail += ", sent to " + r.Redirect
 		info = append(info, amf.Member{Name: "ex", Value: amf.Object{{Name: "code", Value: 302.0}, {Name: "redirect", Value: r.Redirect}}})
 	}
-	c.log.Event(lifecycle.Event{Kind: KindRefuse, Path: "/" + c.app, Detail: detail, Reason: r.reason()})
+	c.log.Event(lifecycle.Event{Kind: KindRefuse, Path: "/" + c.App(), Detail: detail, Reason: r.reason()})
 	c.queue(command(0, "_error", cmd.Transaction, nil, info))
 	return c.leave(r)
 }
@@ -206,8 +203,8 @@ func (c *Conn) leave(r *Refusal) error {
 // ask notes what publish or play asks for; it returns a refusal for a path that is not well-formed.
 func (s *Stream) ask(a asked) error {
 	_, query, _ := strings.Cut(a.name, "?")
-	a.query = joinQuery(s.conn.tcURL, s.conn.object.String("app"), "?"+query)
-	path, err := joinPath(s.conn.app, a.name)
+	a.query = joinQuery(s.conn.TCURL(), s.conn.Object().String("app"), "?"+query)
+	path, err := joinPath(s.conn.App(), a.name)
 	a.path = path
 	s.asked.Store(&a)
 	if err != nil {

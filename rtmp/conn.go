@@ -19,7 +19,8 @@ import (
 	"hawser/netio"
 )
 
-// Conn is one client's connection to a Server. All methods may run at once.
+// Conn is one client's connection to a Server. All methods may run at once and at any time: what they say of connect is empty until that has come, as it may not have for
+// those that Server.Conns returns.
 type Conn struct {
 	// Data is the handlers' own; this package does not touch it.
 	Data any
@@ -42,15 +43,9 @@ type Conn struct {
 	in    inbound
 	notes int // see note
 
-	// Set by connect, before any handler runs.
-	app, tcURL   string
-	object       amf.Object
-	args         []amf.Value
-	query        url.Values
-	capabilities Capabilities
-
-	connected atomic.Bool
-	playing   atomic.Pointer[Stream] // the first that plays
+	introduced atomic.Pointer[introduction] // nil until connect comes, before any handler runs
+	connected  atomic.Bool
+	playing    atomic.Pointer[Stream] // the first that plays
 
 	mu       sync.Mutex
 	streams  []*Stream // changed by the reading goroutine only
@@ -84,26 +79,45 @@ func (c *Conn) ID() string { return c.id }
 // RemoteAddr returns the client's address.
 func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
 
-// App returns the application that the client connected to, without a query; set from OnConnect on.
-func (c *Conn) App() string { return c.app }
+// introduction is what a client says of itself in connect. It is never changed.
+type introduction struct {
+	app, tcURL   string
+	object       amf.Object // never nil
+	args         []amf.Value
+	query        url.Values
+	capabilities Capabilities
+}
+
+// stranger is a client that has not sent connect.
+var stranger introduction
+
+func (c *Conn) intro() *introduction {
+	if i := c.introduced.Load(); i != nil {
+		return i
+	}
+	return &stranger
+}
+
+// App returns the application that the client connected to, without a query.
+func (c *Conn) App() string { return c.intro().app }
 
 // TCURL returns the URL that the client says it connected to.
-func (c *Conn) TCURL() string { return c.tcURL }
+func (c *Conn) TCURL() string { return c.intro().tcURL }
 
-// Query returns the query of the application and of TCURL.
-func (c *Conn) Query() url.Values { return c.query }
+// Query returns the query of the application and of TCURL; it is not to be changed.
+func (c *Conn) Query() url.Values { return c.intro().query }
 
-// Object returns the command object of connect: app, flashVer, tcUrl and so on.
-func (c *Conn) Object() amf.Object { return c.object }
+// Object returns the command object of connect: app, flashVer, tcUrl and so on; it is not to be changed.
+func (c *Conn) Object() amf.Object { return c.intro().object }
 
 // Capabilities returns what the client said of Enhanced RTMP in connect; its maps are not to be changed.
-func (c *Conn) Capabilities() Capabilities { return c.capabilities }
+func (c *Conn) Capabilities() Capabilities { return c.intro().capabilities }
 
 // RequestReconnect asks the client to connect again, at tcURL ("rtmp://host/app", or a part of it) or where it is when that is empty, for
 // instance before the server stops. It goes on being served until it leaves. It returns false, and does nothing, for clients that
 // have not said that they know this (ExtReconnect).
 func (c *Conn) RequestReconnect(tcURL, description string) bool {
-	if !c.connected.Load() || c.capabilities.Extensions&ExtReconnect == 0 {
+	if !c.connected.Load() || c.Capabilities().Extensions&ExtReconnect == 0 {
 		return false
 	}
 	info := statusInfo("status", codeReconnect, description)
@@ -115,8 +129,8 @@ func (c *Conn) RequestReconnect(tcURL, description string) bool {
 	return true
 }
 
-// Args returns the values after connect's command object.
-func (c *Conn) Args() []amf.Value { return c.args }
+// Args returns the values after connect's command object; they are not to be changed.
+func (c *Conn) Args() []amf.Value { return c.intro().args }
 
 // Streams returns the stream objects that exist now.
 func (c *Conn) Streams() []*Stream {
@@ -222,7 +236,7 @@ func (c *Conn) finished(why lifecycle.Reason) {
 	if c.connected.Load() {
 		c.log.Event(lifecycle.Event{Kind: KindDisconnect, Reason: why})
 	}
-	if c.object != nil && c.h.OnDisconnect != nil {
+	if c.introduced.Load() != nil && c.h.OnDisconnect != nil {
 		c.h.OnDisconnect(c, why)
 	}
 	c.log.Set(StateClosed, lights[StateClosed], why)

@@ -327,3 +327,48 @@ func BenchmarkFanOut(b *testing.B) {
 		c.w.Flush(b.Context())
 	}
 }
+
+// TestAccessAnyTime asks connections for all that they know while they come, connect and go: before connect that is nothing. The race detector looks on.
+func TestAccessAnyTime(t *testing.T) {
+	r := newRelay(t, nil)
+	early := r.connect()
+	if _, err := early.Write(opening()[:100]); err != nil {
+		t.Fatal(err)
+	}
+	var strange, known atomic.Int64
+	ctx, cancel := context.WithCancel(t.Context())
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		for ctx.Err() == nil {
+			for _, c := range r.server.Conns() {
+				object, query, capabilities, args := c.Object(), c.Query(), c.Capabilities(), c.Args()
+				if c.TCURL() != "" || len(query)+len(args)+len(capabilities.FourCC) != 0 || c.RequestReconnect("", "") {
+					t.Errorf("got more than the client said: %v", object)
+				}
+				switch app := c.App(); {
+				case app == "live" && c.Object().String("app") == app:
+					known.Add(1)
+				case app == "" && object == nil:
+					strange.Add(1)
+				case app != "live":
+					t.Errorf("application %q of %v", app, object)
+				}
+				c.Stats()
+				c.Streams()
+			}
+		}
+	}()
+	for n := 0; n < 20 || known.Load() == 0 || strange.Load() == 0; n++ {
+		nc := r.connect()
+		if _, err := nc.Write(publishing()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.CopyN(io.Discard, nc, handshakeBytes+100); err != nil {
+			t.Fatal(err)
+		}
+		nc.Close()
+	}
+	cancel()
+	<-asked
+}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"hawser/auth"
+	"hawser/hook"
 	"hawser/lifecycle"
 	"hawser/stream"
 	"hawser/subject"
@@ -119,6 +120,9 @@ func (s *Server) postSubject(w http.ResponseWriter, r *http.Request) {
 	}
 	var epoch, offset uint64
 	if err == nil {
+		err = s.askData(r.Context(), hook.Event{Protocol: overHTTP, Remote: r.RemoteAddr, Path: path, Query: r.URL.Query()}, &u)
+	}
+	if err == nil {
 		epoch, offset, err = s.Publish(path, kind, u)
 	}
 	if err != nil {
@@ -181,6 +185,7 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
 	if !follow && from >= head {
 		return
 	}
+	from = min(from, head) // what happens from here on is told, also while the answer begins
 	flush := http.NewResponseController(w)
 	encoder := json.NewEncoder(w)
 	ctx, cancel := context.WithCancel(r.Context())

@@ -267,6 +267,7 @@ func (f *dataFeed) close() {
 type mediaFeed struct {
 	feedState
 	viewer *stream.Viewer
+	began  time.Time
 }
 
 func (f *mediaFeed) state() *feedState { return &f.feedState }

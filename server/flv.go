@@ -4,8 +4,11 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"hawser/auth"
+	"hawser/hook"
 	"hawser/lifecycle"
 	"hawser/netio"
 	"hawser/stream"
@@ -24,15 +27,33 @@ func (s *Server) serveFLV(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	if info, ok := s.streams.Find(path); (!ok || info.Status == stream.Waiting || info.Status == stream.Ended) && !s.relays.Pulls(path) {
-		s.httpError(w, lifecycle.ReasonNotFound.With("nobody publishes %q", path))
-		return
-	}
 	if r.Method == http.MethodHead {
+		if why := s.absent(path); !why.IsZero() {
+			s.httpError(w, why)
+			return
+		}
 		w.Header().Set("Content-Type", flvType)
 		return
 	}
-	life := s.log.Open("http-flv", lifecycle.Server, r.RemoteAddr)
+	life := s.log.Open(overFLV, lifecycle.Server, r.RemoteAddr)
+	life.SetPath(path)
+	refuse := func(why lifecycle.Reason) {
+		life.Close(why)
+		s.httpError(w, why)
+	}
+	about := hook.Event{Protocol: overFLV, Conn: life.ID(), Remote: r.RemoteAddr, Path: path, Query: r.URL.Query(), Client: r.UserAgent()}
+	path, err := s.askPlay(r.Context(), about)
+	if err != nil {
+		why := lifecycle.ReasonOf(err)
+		life.Event(lifecycle.Event{Kind: "refuse", Path: about.Path, Detail: hook.Play, Reason: why})
+		refuse(why)
+		return
+	}
+	if why := s.absent(path); !why.IsZero() {
+		refuse(why)
+		return
+	}
+	about.Path = path
 	life.SetPath(path)
 	format, framing := s.formats.flv, "Transfer-Encoding: chunked"
 	if !r.ProtoAtLeast(1, 1) {
@@ -40,21 +61,17 @@ func (s *Server) serveFLV(w http.ResponseWriter, r *http.Request) {
 	}
 	viewer, err := s.streams.View(path, format, life.ID())
 	if err != nil {
-		why := lifecycle.ReasonOf(err)
-		life.Close(why)
-		s.httpError(w, why)
+		refuse(lifecycle.ReasonOf(err))
 		return
 	}
 	s.relays.Changed()
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		why := lifecycle.ReasonUnsupported.With("HTTP-FLV needs HTTP/1.1")
 		viewer.Close()
-		life.Close(why)
-		s.httpError(w, why)
+		refuse(lifecycle.ReasonUnsupported.With("HTTP-FLV needs HTTP/1.1"))
 		return
 	}
-	v := &flvViewer{server: s, conn: conn, life: life, viewer: viewer}
+	v := &flvViewer{server: s, conn: conn, life: life, viewer: viewer, about: about, began: time.Now()}
 	v.writer = netio.NewWriter(conn, netio.WriterOptions{Timeout: s.opts.WriteTimeout, OnError: func(err error) { v.end(slowOr(err)) }})
 	v.writer.SetSource(v)
 	life.Set("playing", lifecycle.Green, lifecycle.Reason{})
@@ -65,6 +82,15 @@ func (s *Server) serveFLV(w http.ResponseWriter, r *http.Request) {
 		defer release()
 		v.watch()
 	})
+}
+
+// absent says why there is nothing to be watched at a path; the zero reason when there is.
+func (s *Server) absent(path string) lifecycle.Reason {
+	info, ok := s.streams.Find(path)
+	if (!ok || info.Status == stream.Waiting || info.Status == stream.Ended) && !s.relays.Pulls(path) {
+		return lifecycle.ReasonNotFound.With("nobody publishes %q", path)
+	}
+	return lifecycle.Reason{}
 }
 
 // slowOr is the reason of a failed write: a peer that took nothing in time is slow.
@@ -83,6 +109,9 @@ type flvViewer struct {
 	life   *lifecycle.Conn
 	viewer *stream.Viewer
 	writer *netio.Writer
+	about  hook.Event // what hooks were asked
+	began  time.Time
+	ended  atomic.Bool
 }
 
 // Fill implements netio.Source.
@@ -129,4 +158,7 @@ func (v *flvViewer) end(why lifecycle.Reason) {
 	v.writer.Close()
 	v.conn.Close()
 	v.viewer.Close()
+	if !v.ended.Swap(true) {
+		v.server.tellStop(v.about, v.began, why)
+	}
 }

@@ -18,8 +18,8 @@ import (
 // maxHeld bounds the data messages of one player that wait for a hook's answer; more are left out.
 const maxHeld = 64
 
-// rtmpHooks puts an embedder's functions and the hooks before the server's own: Options.RTMPHandler first, Options.Hooks then. Sessions and HTTP have no hooks yet; what they
-// publish and play would be asked in the same way, by one more set of functions like these.
+// rtmpHooks puts an embedder's functions and the hooks before the server's own: Options.RTMPHandler first, Options.Hooks then; hookplain.go is about
+// what is not RTMP.
 type rtmpHooks struct {
 	server *Server
 	user   *rtmp.Handler // never nil
@@ -106,7 +106,7 @@ func (b *rtmpHooks) since(what any) float64 {
 func ofConn(name string, c *rtmp.Conn) hook.Event {
 	stats := c.Stats()
 	tcURL, _, _ := strings.Cut(c.TCURL(), "?")
-	return hook.Event{Event: name, Conn: c.ID(), Remote: c.RemoteAddr().String(), App: c.App(), Query: c.Query(), URL: tcURL, Client: c.Object().String("flashVer"),
+	return hook.Event{Event: name, Protocol: overRTMP, Conn: c.ID(), Remote: c.RemoteAddr().String(), App: c.App(), Query: c.Query(), URL: tcURL, Client: c.Object().String("flashVer"),
 		Received: stats.Received, Sent: stats.Sent}
 }
 

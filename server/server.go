@@ -78,7 +78,8 @@ type Options struct {
 	Events ring.Limits
 	// RTMP holds the limits of RTMP connections; Handler and Log are set by the server.
 	RTMP *rtmp.Server
-	// Hooks are the endpoints and commands that are asked and told what RTMP clients do; their Log is set by the server.
+	// Hooks are the endpoints and commands that are asked and told what RTMP clients do, and of the others who watches (play, stop) and what data is published (publish_data); their Log is set
+	// by the server.
 	Hooks hook.Options
 	// RTMPHandler has functions that run before the hooks and the server's own, which come only to what these let through: they may refuse, rename, redirect, alter or drop packets, answer
 	// commands and call the client. Conn.Data is theirs; Stream.Data, sinks and sources are the server's. nil for none.

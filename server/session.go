@@ -49,6 +49,7 @@ type sessionConn struct {
 	carrier  carrier
 	life     *lifecycle.Conn
 	remote   netip.Addr
+	peer     string          // the same with its port
 	machine  *session.Server // used by who receives only
 	loggedIn atomic.Bool     // hello was said
 	paused   atomic.Bool
@@ -84,7 +85,7 @@ type sessionConn struct {
 
 // newSession makes the session of a connection that has just opened; its carrier is set before anything is received.
 func (s *Server) newSession(remote string) *sessionConn {
-	c := &sessionConn{server: s, machine: session.NewServer(session.ServerOptions{}), subs: make(map[string]subscription), plays: make(map[string]*mediaFeed), since: time.Now()}
+	c := &sessionConn{server: s, machine: session.NewServer(session.ServerOptions{}), subs: make(map[string]subscription), plays: make(map[string]*mediaFeed), since: time.Now(), peer: remote}
 	if peer, err := netip.ParseAddrPort(remote); err == nil {
 		c.remote = peer.Addr().Unmap()
 	}
@@ -111,14 +112,16 @@ func (c *sessionConn) finish(why lifecycle.Reason) {
 	for path := range c.subs {
 		c.setSub(path, nil)
 	}
-	for path := range c.plays {
-		c.setPlay(path, nil)
-	}
 	c.mu.Lock()
 	if c.ended {
 		why = c.reason
 	}
-	c.ended = true
+	c.ended, c.reason = true, why
+	c.mu.Unlock()
+	for path := range c.plays {
+		c.setPlay(path, nil)
+	}
+	c.mu.Lock()
 	c.readyData, c.readyMedia = nil, nil
 	if c.expiry != nil {
 		c.expiry.Stop()
@@ -326,6 +329,13 @@ func (c *sessionConn) setPlay(path string, f *mediaFeed) {
 	}
 	old.close()
 	c.server.made.left(c, path)
+	c.mu.Lock()
+	why := lifecycle.ReasonDone
+	if c.ended {
+		why = c.reason
+	}
+	c.mu.Unlock()
+	c.server.tellStop(c.hookEvent(path), old.began, why)
 }
 
 func (c *sessionConn) throttle(r session.Throttle) {
@@ -409,6 +419,9 @@ func (c *sessionConn) publish(r session.Publish) {
 		u.Fields, err = subject.ParseFields(bytes.Clone(r.Fields))
 	}
 	id, path := r.ID, r.Path
+	if err == nil {
+		err = c.askData(path, &u)
+	}
 	if err != nil {
 		c.published(id, path, 0, 0, err)
 		return
@@ -467,7 +480,7 @@ func (c *sessionConn) play(r session.Play) {
 		c.send(&session.Message{Type: session.TypeMedia, Path: r.Path, Status: session.StatusGone, Reason: lifecycle.ReasonOf(err)})
 		return
 	}
-	f := &mediaFeed{feedState: feedState{conn: c, path: r.Path, media: true}, viewer: viewer}
+	f := &mediaFeed{feedState: feedState{conn: c, path: r.Path, media: true}, viewer: viewer, began: time.Now()}
 	c.setPlay(r.Path, f)
 	c.life.Event(lifecycle.Event{Kind: "play", Path: r.Path})
 	c.bar(f, auth.Play)
@@ -476,6 +489,9 @@ func (c *sessionConn) play(r session.Play) {
 
 func (c *sessionConn) view(r session.Play) (*stream.Viewer, error) {
 	if err := c.may(auth.Play, r.Path); err != nil {
+		return nil, err
+	}
+	if err := c.askPlay(r.Path); err != nil {
 		return nil, err
 	}
 	format := c.server.formats.session

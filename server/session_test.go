@@ -374,9 +374,9 @@ func TestRefusedSubscription(t *testing.T) {
 	if m := w.want(session.TypeSnapshot); m.Path != "/d" {
 		t.Errorf("got %+v", m.Message)
 	}
-	w.say(`{"t":"signal","path":"/d","id":4}`)
+	w.say(`{"t":"novelty","path":"/d","id":4}`)
 	if m := w.want(session.TypeError); m.ID != 4 || m.Path != "/d" || m.Reason.Word != "unsupported" {
-		t.Errorf("a type that is reserved: got %+v", m.Message)
+		t.Errorf("a type that is not known: got %+v", m.Message)
 	}
 	w.say(`{"t":"subscribe","path":"/%s"}`, strings.Repeat("x", 255))
 	if m := w.want(session.TypeError); m.Reason.Word != "bad_request" {

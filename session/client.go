@@ -311,6 +311,19 @@ func (c *Client) unanswered(p pending) {
 	c.events = append(c.events, Event{Kind: kind, ID: p.id, Path: p.path, Reason: lifecycle.ReasonLost})
 }
 
+// Signal says something about the WebRTC peer of a path: on the connection that stands, and again on the one that the session moves to, if it is about to, because the first may be closed before
+// it is read; an offer that comes twice gets the same answer twice. It fails when the path makes no sense, and with lifecycle.ReasonLost without a connection: what was to be said is old by the next one.
+func (c *Client) Signal(path string, data []byte) error {
+	if err := CheckPath(path); err != nil {
+		return err
+	}
+	if !c.linked && !c.greeting {
+		return &Error{Reason: lifecycle.ReasonLost, Path: path}
+	}
+	c.request(Message{Type: TypeSignal, Path: path, Data: data})
+	return nil
+}
+
 // Ping sends a ping and returns its id; 0 when no welcome came on a connection that stands.
 func (c *Client) Ping() (id uint64) {
 	if !c.linked {

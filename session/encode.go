@@ -37,6 +37,8 @@ func appendToServer(dst []byte, m *Message) []byte {
 		return appendStart(appendString(dst, "path", m.Path), m)
 	case TypePing, TypePong:
 		return appendAt(appendID(dst, m.ID), m.At)
+	case TypeSignal:
+		return appendPayload(appendString(dst, "path", m.Path), &Message{Data: m.Data})
 	case TypeBye:
 		return appendReason(dst, m.Reason)
 	case TypeThrottle, TypeCall, TypeCancel, TypeToken, TypePause, TypeResume, TypeSource:

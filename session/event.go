@@ -43,10 +43,12 @@ const (
 	EventRenewed
 	// EventWanted: a path that this client feeds is followed by somebody, or by nobody any more. Path, On.
 	EventWanted
+	// EventSignal: the server's word about the WebRTC peer of Path; Data.
+	EventSignal
 )
 
 var eventWords = []string{"none", "state", "snapshot", "update", "gap", "status", "ack", "error", "media", "fragment", "pong", "drain",
-	"window", "result", "renewed", "wanted"}
+	"window", "result", "renewed", "wanted", "signal"}
 
 // String returns the kind in one word.
 func (k EventKind) String() string { return word(eventWords, k, "EventKind") }
@@ -73,7 +75,7 @@ type Event struct {
 	// Time is media time, where HasTime says so.
 	Time    time.Duration
 	HasTime bool
-	// Data is the JSON of an update or a result, or the payload of a fragment.
+	// Data is the JSON of an update, a result or a signal, or the payload of a fragment.
 	Data []byte
 	// Fields is a JSON object; see ParseFields.
 	Fields []byte

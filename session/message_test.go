@@ -34,6 +34,7 @@ var messages = []struct {
 	{`{"t":"stop","path":"/a"}`, Message{Type: TypeStop, Path: "/a"}},
 	{`{"t":"ping","id":1}`, Message{Type: TypePing, ID: 1}},
 	{`{"t":"pong","id":1,"at":1763700000000}`, Message{Type: TypePong, ID: 1, At: 1763700000000}},
+	{`{"t":"signal","path":"/a","data":{"candidate":""}}`, Message{Type: TypeSignal, Path: "/a", Data: []byte(`{"candidate":""}`)}},
 	{`{"t":"bye"}`, Message{Type: TypeBye}},
 	{`{"t":"bye","reason":{"code":4002,"word":"slow","text":"too slow","retry":true}}`, Message{Type: TypeBye, Reason: slow}},
 	{`{"t":"welcome","version":1,"session":"s-1","server":"hawser/0.1","heartbeat":2500,"resumed":true,"at":5}`,

@@ -79,7 +79,7 @@ func keyOf(raw []byte) key {
 // required are the keys that a message of each type must have.
 var required = [...]uint64{
 	TypeHello: 1 << keyVersion, TypeSubscribe: 1 << keyPath, TypeUnsubscribe: 1 << keyPath,
-	TypePublish: 1<<keyPath | 1<<keyID, TypePlay: 1 << keyPath, TypeStop: 1 << keyPath, TypePing: 1 << keyID, TypePong: 1 << keyID,
+	TypePublish: 1<<keyPath | 1<<keyID, TypePlay: 1 << keyPath, TypeStop: 1 << keyPath, TypePing: 1 << keyID, TypePong: 1 << keyID, TypeSignal: 1<<keyPath | 1<<keyData,
 	TypeWelcome:  1<<keyVersion | 1<<keySession | 1<<keyHeartbeat,
 	TypeSnapshot: 1<<keyPath | 1<<keyKind | 1<<keyEpoch | 1<<keyOffset,
 	TypeUpdate:   1<<keyPath | 1<<keyEpoch | 1<<keyOffset,

@@ -113,6 +113,8 @@ func (c *Client) receive(m *Message) {
 		c.emit(EventDrain, m)
 	case TypeWanted:
 		c.emit(EventWanted, m)
+	case TypeSignal:
+		c.emit(EventSignal, m)
 	case TypeEjected, TypeBye:
 		c.closedByWord(m)
 	}

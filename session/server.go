@@ -15,7 +15,7 @@ type ServerOptions struct {
 	MaxSubscriptions int
 }
 
-// Request is what a client asks: Hello, Subscribe, Unsubscribe, Throttle, Publish, Play, Stop, Call, Cancel, Token, Pause, Resume, Source, Ping, Pong or Bye. After a Hello, Server.Next
+// Request is what a client asks: Hello, Subscribe, Unsubscribe, Throttle, Publish, Play, Stop, Call, Cancel, Token, Pause, Resume, Source, Signal, Ping, Pong or Bye. After a Hello, Server.Next
 // gives what stands in it.
 type Request interface{ request() }
 
@@ -104,6 +104,12 @@ type Source struct {
 	Priority int
 }
 
+// Signal is about the WebRTC peer of Path. Data aliases the message that was received.
+type Signal struct {
+	Path string
+	Data []byte
+}
+
 // Ping is to be answered with a pong that has the same ID.
 type Ping struct{ ID uint64 }
 
@@ -123,6 +129,7 @@ func (Token) request()       {}
 func (Pause) request()       {}
 func (Resume) request()      {}
 func (Source) request()      {}
+func (Signal) request()      {}
 func (Publish) request()     {}
 func (Play) request()        {}
 func (Stop) request()        {}
@@ -282,6 +289,8 @@ func (s *Server) actPath(m *Message) (Request, error) {
 		return Call{m.ID, m.Name, m.Data, m.Timeout}, nil
 	case TypeSource:
 		return Source{m.Path, m.On, m.Optional, m.Priority}, nil
+	case TypeSignal:
+		return Signal{m.Path, m.Data}, nil
 	case TypeUnsubscribe:
 		if leave(s.subs, m.Path) {
 			return Unsubscribe{m.Path}, nil

@@ -252,6 +252,8 @@ func requestLine(req Request) line {
 		m = Message{Type: TypePing, ID: r.ID}
 	case Pong:
 		m = Message{Type: TypePong, ID: r.ID}
+	case Signal:
+		m = Message{Type: TypeSignal, Path: r.Path, Data: r.Data}
 	case Bye:
 		m = Message{Type: TypeBye}
 	}
@@ -421,6 +423,8 @@ func (e *clientEnd) callMore(word string, m *Message, rest string) (err error) {
 		e.c.Pause()
 	case "resume":
 		e.c.Resume()
+	case "signal":
+		err = e.c.Signal(m.Path, m.Data)
 	case "source":
 		if m.On {
 			err = e.c.Source(m.Path, SourceOptions{Optional: m.Optional, Priority: m.Priority})
@@ -439,7 +443,7 @@ func eventLine(ev Event) line {
 		Command: Command{On: ev.On, Within: ev.Within}}
 	types := map[EventKind]Type{EventSnapshot: TypeSnapshot, EventUpdate: TypeUpdate, EventStatus: TypeStatus, EventAck: TypeAck,
 		EventError: TypeError, EventMedia: TypeMedia, EventPong: TypePong, EventDrain: TypeDrain, EventWindow: TypeWindow,
-		EventResult: TypeResult, EventWanted: TypeWanted}
+		EventResult: TypeResult, EventWanted: TypeWanted, EventSignal: TypeSignal}
 	switch ev.Kind {
 	case EventState:
 		return line{"state", strings.TrimSpace(ev.State.String() + " " + ev.Reason.Word)}

@@ -9,7 +9,7 @@ import (
 type Type uint8
 
 const (
-	// TypeUnknown is a type that version 1 does not have, or has only reserved (signal). A server answers it with an error "unsupported"; a client ignores it.
+	// TypeUnknown is a type that version 1 does not have. A server answers it with an error "unsupported"; a client ignores it.
 	TypeUnknown Type = iota
 
 	// From client to server.
@@ -47,6 +47,8 @@ const (
 	TypePing
 	// TypePong answers a ping with its ID; At from a server.
 	TypePong
+	// TypeSignal is about the WebRTC peer of a path: an offer, an answer, a candidate, a view of the connection. Path; Data, one of the forms that docs/protocol.md lists.
+	TypeSignal
 	// TypeBye says that the sender is about to close. Reason from a server.
 	TypeBye
 
@@ -81,7 +83,7 @@ const (
 )
 
 var typeWords = []string{"unknown", "hello", "subscribe", "unsubscribe", "publish", "play", "stop",
-	"throttle", "call", "cancel", "token", "pause", "resume", "source", "ping", "pong", "bye",
+	"throttle", "call", "cancel", "token", "pause", "resume", "source", "ping", "pong", "signal", "bye",
 	"welcome", "snapshot", "update", "gap", "status", "ack", "media", "error", "ejected", "drain", "result", "window", "wanted"}
 
 // String returns the word of "t".

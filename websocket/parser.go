@@ -64,6 +64,17 @@ func (p *parser) feed(b []byte) (int, error) {
 			if n == len(b) {
 				return n, nil
 			}
+			if payload, k := p.whole(b[n:]); k > 0 {
+				op := b[n] & opBits
+				n += k
+				if op == OpText && !validUTF8(payload) {
+					return n, errUTF8
+				}
+				if err := p.emit(op, 0, payload, n < len(b)); err != nil {
+					return n, err
+				}
+				continue
+			}
 			k, err := p.header(b[n:])
 			n += k
 			if err != nil || !p.inFrame {
@@ -77,6 +88,33 @@ func (p *parser) feed(b []byte) (int, error) {
 			return n, err
 		}
 	}
+}
+
+// whole takes a message that is one frame with nothing to say about it, when all of it is there: what nearly every message is, without the steps that others need. size 0 means that the frame is
+// to be taken step by step.
+func (p *parser) whole(b []byte) (payload []byte, size int) {
+	if len(b) < 2+4 || p.op != 0 || p.part != nil || p.masked != (b[1]&maskBit != 0) {
+		return nil, 0
+	}
+	op, head, length := b[0]^finBit, 2, int(b[1]&lenBits)
+	if length == len16 {
+		head, length = 4, int(binary.BigEndian.Uint16(b[2:]))
+	}
+	body := head
+	if p.masked {
+		body += 4
+	}
+	size = body + length
+	switch {
+	case op != OpText && op != OpBinary, b[1]&lenBits == len64, head == 4 && length < len16, len(b) < size,
+		p.maxFrame > 0 && int64(length) > p.maxFrame, p.maxMessage > 0 && int64(length) > p.maxMessage:
+		return nil, 0
+	}
+	payload = b[body:size:size]
+	if p.masked {
+		mask(payload, [4]byte(b[head:body]), 0)
+	}
+	return payload, size
 }
 
 // header takes bytes of a frame header and starts the frame when the header is whole.

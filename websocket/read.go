@@ -348,13 +348,20 @@ func (c *Conn) receivedEncoded(op, rsv byte, b []byte) error {
 
 // giveMessage yields a message as an event.
 func (c *Conn) giveMessage(op byte, b []byte) error {
-	switch op {
-	case OpText:
-		return c.give(&Event{Kind: Text, Data: b})
-	case OpBinary:
-		return c.give(&Event{Kind: Binary, Data: b})
+	kind := Text
+	switch {
+	case op == OpBinary:
+		kind = Binary
+	case op != OpText:
+		return c.give(&Event{Kind: UnknownMessage, Opcode: op, Data: b})
 	}
-	return c.give(&Event{Kind: UnknownMessage, Opcode: op, Data: b})
+	if c.yield != nil && !c.stopped { // as event does, but the event is made where it is handed over: it is large
+		c.stopped = !c.yield(Event{Kind: kind, Conn: c, Data: b})
+	}
+	if c.stopped {
+		return errStop
+	}
+	return nil
 }
 
 // give yields an event from within the parser.

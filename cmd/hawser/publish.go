@@ -8,15 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
-	"os"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
 	"hawser/client"
-	"hawser/rtmp"
 	"hawser/session"
 )
 
@@ -32,6 +29,7 @@ type publishOptions struct {
 	rtmp   string
 	record bool
 	loop   bool
+	json   bool
 	window int
 }
 
@@ -48,7 +46,9 @@ JSON string otherwise. With --record PATH is a record: each line is a JSON objec
 fields are given as arguments, where a value that is not JSON is a string and null removes the field. The command ends
 when the server has acknowledged everything, and says how many messages that were.
 
-With FILE.flv the file is pushed over RTMP at the pace of its timestamps.`,
+With FILE.flv the file is pushed over RTMP at the pace of its timestamps, and what happens to the connection is printed, one line an event, and a
+line each second about what was sent. A query of --rtmp, such as ?token=..., is sent with the path. The exit status is 0 when all was sent,
+or when the command is interrupted.`,
 		Example: `  echo '{"text":"hello"}' | hawser publish /chat
   hawser publish --record /fx/EURUSD bid=1.0871 ask=1.0873
   hawser publish --loop /live/cam1 clip.flv`,
@@ -62,6 +62,7 @@ With FILE.flv the file is pushed over RTMP at the pace of its timestamps.`,
 	f.StringVar(&o.rtmp, "rtmp", defaultRTMP, "server to publish media to")
 	f.BoolVar(&o.record, "record", false, "PATH is a record: lines are JSON objects, or fields are arguments")
 	f.BoolVar(&o.loop, "loop", false, "repeat the file for ever, as one stream")
+	f.BoolVar(&o.json, "json", false, "with a file: print JSON objects, one a line")
 	f.IntVar(&o.window, "window", defaultWindow, "messages that may wait for their acknowledgement")
 	return c
 }
@@ -83,59 +84,6 @@ func (o *publishOptions) run(c *cobra.Command, path string, args []string) error
 		return fmt.Errorf("publish %q: %w", path, err)
 	}
 	return nil
-}
-
-// media pushes an FLV file. Being interrupted is a good end, as that is how --loop ends.
-func (o *publishOptions) media(c *cobra.Command, path string, args []string) error {
-	if len(args) > 1 {
-		return fmt.Errorf("got %d arguments after the path, want one file, or --record", len(args))
-	}
-	if _, err := os.Stat(args[0]); err != nil {
-		return err
-	}
-	target, err := rtmpTarget(o.rtmp, path)
-	if err != nil {
-		return err
-	}
-	ctx := c.Context()
-	conn, err := rtmp.Dial(ctx, target, nil)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	if err := conn.Publish(ctx); err != nil {
-		return err
-	}
-	fmt.Fprintf(c.ErrOrStderr(), "publishing %s to %s\n", args[0], target)
-	p := flvPush{
-		loop: o.loop,
-		open: func() (io.ReadCloser, error) { return os.Open(args[0]) },
-		send: func(typ byte, ts uint32, body []byte) error {
-			return conn.WriteMessage(ctx, rtmp.Message{Type: typ, Timestamp: ts, Payload: body})
-		},
-	}
-	err = p.run(ctx)
-	fmt.Fprintf(c.OutOrStdout(), "published %v\n", &p)
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
-}
-
-// rtmpTarget is the URL of a path on an RTMP server, which may be given without a scheme.
-func rtmpTarget(server, path string) (string, error) {
-	if !strings.Contains(server, "://") {
-		server = "rtmp://" + server
-	}
-	u, err := url.Parse(server)
-	if err != nil {
-		return "", err
-	}
-	if u.Scheme != "rtmp" && u.Scheme != "rtmps" || u.Host == "" || strings.Trim(u.Path, "/") != "" {
-		return "", fmt.Errorf("server %q: want rtmp://HOST[:PORT] or rtmps://HOST[:PORT]", server)
-	}
-	u.Path = path
-	return u.String(), nil
 }
 
 // data publishes lines or fields over a session.

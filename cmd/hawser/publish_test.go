@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -216,7 +217,7 @@ func beginning(t *testing.T, file []byte, before uint32) []byte {
 	}
 }
 
-// The beginning of the sample is pushed once: the stream is published, gets both tracks, and is unpublished when the file ends.
+// The beginning of the sample is pushed once: the stream is published, gets both tracks, and is unpublished when the file ends. What happens is printed.
 func TestPublishFile(t *testing.T) {
 	sample, err := os.ReadFile("sample/sample.flv")
 	if err != nil {
@@ -227,9 +228,25 @@ func TestPublishFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := startServer(t)
-	out, err := execute(t.Context(), nil, "publish", "--rtmp", "rtmp://"+s.rtmp, "/live/clip", file)
-	if err != nil || !strings.HasPrefix(out, "published ") {
+	out, err := execute(t.Context(), nil, "publish", "--json", "--rtmp", "rtmp://"+s.rtmp+"?key=s3cret", "/live/clip", file)
+	if err != nil || strings.Contains(out, "s3cret") {
 		t.Fatalf("%v; output: %s", err, out)
+	}
+	var kinds []string
+	var last watchRecord
+	for line := range strings.Lines(out) {
+		last = watchRecord{}
+		if err := json.Unmarshal([]byte(line), &last); err != nil {
+			t.Fatalf("%v; line %s", err, line)
+		}
+		kinds = append(kinds, last.Kind+" "+last.Light.String())
+		if last.Kind == kindMedia && (last.Media.Messages == 0 || last.Media.Kbps == 0) {
+			t.Errorf("media %+v", last.Media)
+		}
+	}
+	want := "connecting amber, connected amber, handshake amber, connect_result amber, status green, media green, closed red"
+	if got := strings.Join(kinds, ", "); got != want || last.Reason.Code != lifecycle.ReasonDone.Code {
+		t.Errorf("events %s, closed with %v, want %s", got, last.Reason, want)
 	}
 	var seen []string
 	for e := range s.Log().Events(t.Context(), 0) {
@@ -242,5 +259,21 @@ func TestPublishFile(t *testing.T) {
 	}
 	if all := strings.Join(seen, ", "); !strings.Contains(all, "rtmp publish") {
 		t.Errorf("events %s", all)
+	}
+}
+
+// A publisher that is refused, and one that finds no server, end with the reason and say it.
+func TestPublishFileFails(t *testing.T) {
+	s := startServer(t)
+	pub, err := s.Streams().Publish("/live/taken", "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pub.Close(lifecycle.ReasonDone)
+	for server, want := range map[string]string{s.rtmp: "taken", "127.0.0.1:1": "connection refused"} {
+		out, err := execute(t.Context(), nil, "publish", "--rtmp", server, "/live/taken", "sample/sample.flv")
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(out, "red   closed") || strings.Contains(out, "media") {
+			t.Errorf("%s: %v, want %s; output: %s", server, err, want, out)
+		}
 	}
 }

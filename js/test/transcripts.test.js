@@ -61,7 +61,6 @@ function call(m, name, a) {
     publish: () => m.publish(a.path, a),
     play: () => m.play(a.path, a.resume),
     stop: () => m.stop(a.path),
-    signal: () => m.signal(a.path, a.data),
     throttle: () => m.throttle(a.path, a.rate),
     call: () => m.call(a.name, a.data, a),
     cancel: () => m.cancel(a.id),
@@ -70,6 +69,7 @@ function call(m, name, a) {
     credentials_failed: () => m.credentialsFailed(a.reason),
     pause: () => m.pause(),
     resume: () => m.resume(),
+    signal: () => m.signal(a.path, a.data),
     source: () => (a.on ? m.source(a.path, a) : m.sourceEnded(a.path)),
   };
   calls[name]();
