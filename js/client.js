@@ -15,7 +15,8 @@ import { Play, Signals, Source, Subject, Subscription, guard } from "./subscript
  * @typedef {import("./subscription.js").Queue<ClientEvent>} Events
  *
  * What happened, as one flat record like the server's: kinds are "state" (from, state, server, transport, attempt, delay), "transport" (from: the session goes on
- * over another one, without a break), "moved" (from: on another server, without a break), "status", "gap", "media", "error" and "drain".
+ * over another one, without a break), "moved" (from: on another server, without a break), "status", "gap", "media", "switch" (path, from, transport, detail: a player goes from
+ * WebSocket media to WebRTC or back, and why), "error" and "drain".
  * @typedef {object} ClientEvent
  * @property {number} seq  counts from 0
  * @property {Date} time
@@ -452,6 +453,11 @@ export class Client {
       else source.wanted.delete(m.path);
       source.deliver(m);
     }
+  }
+
+  /** Adds to the log what is done for the application by others than this object. @param {Omit<ClientEvent, "seq" | "time" | "light">} what @internal */
+  note(what) {
+    this.#note(what);
   }
 
   /** @param {Omit<ClientEvent, "seq" | "time" | "light">} what */

@@ -43,7 +43,7 @@ import { Watch } from "./watch.js";
  * @property {PeerEvidence} [peer]  of the connection that is wanted
  *
  * @typedef {object} Want  what should be; the same object each time
- * @property {boolean} websocket  media is asked for over the WebSocket
+ * @property {boolean} websocket  media is asked for over the WebSocket; also while nobody publishes, since the session tells when that changes
  * @property {boolean} webrtc  there is a WebRTC connection
  * @property {Way | ""} show  what the viewer sees
  * @property {string} why  it came to that
@@ -105,8 +105,8 @@ export class Ladder {
     if (this.phase === "waiting" && now >= this.#attempts.at) this.#ask(now);
     if (asked && this.phase === "asking") this.#answered(now, e);
     if (this.want.webrtc) this.#look(now, e, webSocket);
-    this.want.websocket = webSocket && (this.want.show !== "webrtc" || this.phase !== "shown");
-    if (this.want.websocket && this.want.show === "webrtc" && e.ready) this.#fallBack(now);
+    this.want.websocket = webSocket && (this.want.show !== "webrtc" || this.phase !== "shown" || !e.live);
+    if (this.want.websocket && this.want.show === "webrtc" && this.phase !== "shown" && e.ready) this.#fallBack(now);
     return this.want;
   }
 

@@ -238,9 +238,10 @@ test("silence is no fault while nobody publishes", () => {
   const c = shown();
   c.e.live = false;
   c.flow = { received: 0, decoded: 0, bytes: false };
-  assert.deepEqual(c.pass(60_000), []);
+  const from = c.now;
+  assert.deepEqual(c.pass(60_000), [[from, "shown ws rtc -> webrtc"]], "the session is to tell when somebody does");
   c.e.live = true;
-  assert.deepEqual(c.pass(600), []);
+  assert.deepEqual(c.pass(600), [[from + 60_000, "shown rtc -> webrtc"]]);
 });
 
 test("a stream of few frames a second is given time for three of them, within bounds", () => {
