@@ -31,7 +31,7 @@ type Peer struct {
 	telling  bool
 	timer    *time.Timer // StateCompleted by time
 	giveUp   *time.Timer // the peer is closed unless it connects
-	up       bool        // it was connected, DTLS included
+	secure   bool        // DTLS stands
 	closed   bool
 	channels int
 }
@@ -57,7 +57,7 @@ func newPeer(e *Engine, o PeerOptions) (*Peer, error) {
 		p.out = append(p.out, out)
 	}
 	p.watch()
-	p.giveUp = time.AfterFunc(e.opts.ConnectTimeout, p.lateToConnect)
+	p.giveUp = time.AfterFunc(e.opts.ConnectTimeout, p.late)
 	p.tellLocked(p.last) // nobody else knows the peer yet
 	if len(o.Send) > 0 {
 		go p.run()
@@ -73,10 +73,12 @@ func (p *Peer) watch() {
 			p.input(inChecking, Pair{}, lifecycle.Reason{})
 		case webrtc.ICEConnectionStateConnected:
 			p.input(inConnected, p.pair(), lifecycle.Reason{})
+			p.stands(true)
 		case webrtc.ICEConnectionStateDisconnected:
 			p.input(inSilence, Pair{}, lifecycle.Reason{})
 		case webrtc.ICEConnectionStateFailed:
 			p.input(inFailed, Pair{}, lifecycle.Reason{})
+			p.stands(false)
 		}
 	})
 	p.ice.OnSelectedCandidatePairChange(func(*webrtc.ICECandidatePair) { p.input(inPair, p.pair(), lifecycle.Reason{}) })
@@ -91,14 +93,14 @@ func (p *Peer) watch() {
 			p.opts.OnCandidate(line)
 		}
 	})
-	p.pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
+	p.pc.SCTP().Transport().OnStateChange(func(s webrtc.DTLSTransportState) {
 		switch s {
-		case webrtc.PeerConnectionStateConnected:
-			p.connected()
-		case webrtc.PeerConnectionStateFailed:
-			p.failed()
-		case webrtc.PeerConnectionStateClosed:
-			p.Close(lifecycle.ReasonDone.With("the other side closed the connection"))
+		case webrtc.DTLSTransportStateConnected:
+			p.secured()
+		case webrtc.DTLSTransportStateFailed:
+			go p.Close(lifecycle.ReasonProtocol.With("DTLS: the handshake failed"))
+		case webrtc.DTLSTransportStateClosed: // long before the stack has closed the rest
+			go p.Close(lifecycle.ReasonDone.With("the other side closed the connection"))
 		}
 	})
 	p.pc.OnDataChannel(p.accept)
@@ -185,38 +187,36 @@ func (p *Peer) ICE() Change {
 	return c
 }
 
-// connected is called when ICE and DTLS stand.
-func (p *Peer) connected() {
+// secured is called when DTLS stands, once.
+func (p *Peer) secured() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.up = true
+	p.secure = true
 	p.giveUp.Stop()
 }
 
-// failed is called when ICE has failed, or DTLS. The one may be restarted for a while; the other is over.
-func (p *Peer) failed() {
-	if p.pc.ICEConnectionState() != webrtc.ICEConnectionStateFailed {
-		p.Close(lifecycle.ReasonProtocol.With("DTLS: the handshake failed"))
-		return
-	}
+// stands is called when ICE has connected, or failed; then the peer may be restarted for a while.
+func (p *Peer) stands(up bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.closed && p.up {
-		p.up = false
-		p.giveUp.Reset(p.engine.opts.RestartTimeout)
+	if p.secure && !p.closed {
+		if up {
+			p.giveUp.Stop()
+		} else {
+			p.giveUp.Reset(p.engine.opts.RestartTimeout)
+		}
 	}
 }
 
-func (p *Peer) lateToConnect() {
+// late is called when giveUp has come.
+func (p *Peer) late() {
 	p.mu.Lock()
-	reason := lifecycle.ReasonTimeout.With("not connected within %v (ConnectTimeout); %s", p.engine.opts.ConnectTimeout, p.last.To)
-	if p.last.To == StateFailed {
-		reason = lifecycle.ReasonTimeout.With("not restarted within %v (RestartTimeout): %s", p.engine.opts.RestartTimeout, p.last.Reason.Text)
-	}
-	up := p.up
+	state, secure := p.last.To, p.secure
 	p.mu.Unlock()
-	if !up {
-		p.Close(reason)
+	if secure {
+		p.Close(lifecycle.ReasonTimeout.With("not restarted within %v (RestartTimeout); %s", p.engine.opts.RestartTimeout, state))
+	} else {
+		p.Close(lifecycle.ReasonTimeout.With("not connected within %v (ConnectTimeout); %s", p.engine.opts.ConnectTimeout, state))
 	}
 }
 
