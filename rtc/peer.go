@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/webrtc/v4"
@@ -20,7 +21,7 @@ type Peer struct {
 	ice    *webrtc.ICETransport
 	wake   chan struct{} // holds a token when the source may have something
 	done   chan struct{}
-	out    []*outTrack
+	sender atomic.Pointer[sender] // nil before DTLS stands
 
 	negotiating sync.Mutex // one offer or answer at a time
 
@@ -34,12 +35,13 @@ type Peer struct {
 	secure   bool        // DTLS stands
 	closed   bool
 	channels int
+	bound    [2]bound // by slot
 }
 
 func newPeer(e *Engine, o PeerOptions) (*Peer, error) {
-	api := e.both
-	if len(o.Send) > 0 {
-		api = e.send
+	api, err := e.api(o.Send)
+	if err != nil {
+		return nil, err
 	}
 	pc, err := api.NewPeerConnection(e.config)
 	if err != nil {
@@ -49,12 +51,11 @@ func newPeer(e *Engine, o PeerOptions) (*Peer, error) {
 	p := &Peer{engine: e, opts: o, pc: pc, ice: pc.SCTP().Transport().ICETransport(), wake: make(chan struct{}, 1), done: make(chan struct{}), last: Change{Time: now},
 		machine: machine{settle: e.opts.Settle, patience: e.opts.DisconnectedTimeout, giveUp: e.opts.DisconnectedTimeout + e.opts.FailedTimeout}}
 	for _, t := range o.Send {
-		out := newOutTrack(p, t)
+		out := &outTrack{p, t}
 		if _, err := pc.AddTransceiverFromTrack(out, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly}); err != nil {
 			pc.Close()
 			return nil, err
 		}
-		p.out = append(p.out, out)
 	}
 	p.watch()
 	p.giveUp = time.AfterFunc(e.opts.ConnectTimeout, p.late)
@@ -97,6 +98,8 @@ func (p *Peer) watch() {
 		switch s {
 		case webrtc.DTLSTransportStateConnected:
 			p.secured()
+			p.startSender()
+			p.Wake()
 		case webrtc.DTLSTransportStateFailed:
 			go p.Close(lifecycle.ReasonProtocol.With("DTLS: the handshake failed"))
 		case webrtc.DTLSTransportStateClosed: // long before the stack has closed the rest
@@ -356,10 +359,15 @@ func (p *Peer) run() {
 		case <-p.done:
 			return
 		}
+		s := p.sender.Load()
+		if s == nil {
+			continue
+		}
 		for _, group := range p.opts.Source.Fill(nil, 1<<20) {
-			for _, t := range p.out {
-				t.write(group)
-			}
+			s.write(group)
+		}
+		if reports := s.reports(time.Now()); reports != nil {
+			p.pc.WriteRTCP(reports)
 		}
 	}
 }
