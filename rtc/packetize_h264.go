@@ -13,6 +13,7 @@ import (
 const (
 	nalSlice     = 1
 	nalIDR       = 5
+	nalSEI       = 6
 	nalSPS       = 7
 	nalPPS       = 8
 	nalDelimiter = 9
