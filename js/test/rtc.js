@@ -159,6 +159,7 @@ export class FakePeerConnection {
 /** Puts the fakes in the browser's place for a test. */
 export function fakeRTC(t) {
   FakePeerConnection.all = [];
+  if (globalThis.RTCPeerConnection === FakePeerConnection) return;
   const before = { RTCPeerConnection: globalThis.RTCPeerConnection, MediaStream: globalThis.MediaStream };
   Object.assign(globalThis, { RTCPeerConnection: FakePeerConnection, MediaStream: FakeMediaStream });
   t.after(() => Object.assign(globalThis, before));
