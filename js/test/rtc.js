@@ -102,6 +102,9 @@ export class FakePeerConnection {
     this.transceivers.push(t);
     return t;
   }
+  getTransceivers() {
+    return this.transceivers;
+  }
   getReceivers() {
     return this.transceivers.map((t) => t.receiver);
   }
