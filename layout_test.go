@@ -34,7 +34,7 @@ var mayImport = map[string][]string{
 	"stream":    {"flv", "fmp4", "lifecycle", "media", "ring"},
 	"record":    {"amf", "flv", "fmp4", "lifecycle", "media", "ring", "stream"},
 	"hook":      {"lifecycle"},
-	"rtc":       {"lifecycle", "media", "github.com/pion/dtls/v3", "github.com/pion/ice/v4", "github.com/pion/interceptor", "github.com/pion/rtcp", "github.com/pion/rtp", "github.com/pion/transport/v4", "github.com/pion/turn/v5", "github.com/pion/webrtc/v4", "golang.org/x/sys/unix"},
+	"rtc":       {"lifecycle", "media", "github.com/bluenviron/mediacommon/v2", "github.com/pion", "github.com/pion/dtls/v3", "github.com/pion/ice/v4", "github.com/pion/interceptor", "github.com/pion/rtcp", "github.com/pion/rtp", "github.com/pion/transport/v4", "github.com/pion/turn/v5", "github.com/pion/webrtc/v4", "golang.org/x/sys/unix"},
 	"relay":     {"amf", "lifecycle", "rtmp"},
 	"client":    {"lifecycle", "media", "rtc", "session", "websocket"},
 	"auth":      {"lifecycle", "github.com/MicahParks/keyfunc/v3", "github.com/goccy/go-yaml", "github.com/golang-jwt/jwt/v5", "golang.org/x/crypto/argon2"},
@@ -56,6 +56,7 @@ var testsMayImport = map[string][]string{
 	"websocket": {"ring"},                        // the limits of an event log
 	"fmp4":      {"flv"},                         // the frames of a file that ffmpeg wrote
 	"hook":      {"ring"},                        // the limits of an event log
+	"rtc":       {"ring"},                        // the limits of an event log
 }
 
 // Files that may be longer than maxLines, each with the reason. It is empty, and should stay so.

@@ -1,29 +1,119 @@
 package rtc
 
 import (
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/pion/interceptor"
+	"github.com/pion/sdp/v3"
 	"github.com/pion/webrtc/v4"
+
+	"hawser/media"
 )
 
-// codecs are what peers can send and receive.
-func codecs() (*webrtc.MediaEngine, error) {
+var mimes = map[media.Codec]string{media.H264: webrtc.MimeTypeH264, media.VP8: webrtc.MimeTypeVP8, media.VP9: webrtc.MimeTypeVP9, media.AV1: webrtc.MimeTypeAV1, media.Opus: webrtc.MimeTypeOpus}
+
+// offered are the codecs that peers agree on, with the payload types of our own offers.
+var offered = []struct {
+	codec media.Codec
+	fmtp  string
+	pt    webrtc.PayloadType
+}{
+	{media.H264, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f", 96},
+	{media.H264, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42001f", 97},
+	{media.H264, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=4d001f", 98},
+	{media.H264, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=64001f", 99},
+	{media.VP8, "", 100},
+	{media.VP9, "profile-id=0", 101},
+	{media.AV1, "level-idx=5;profile=0;tier=0", 102},
+	{media.Opus, "minptime=10;useinbandfec=1;stereo=1;sprop-stereo=1", 111},
+}
+
+// videoFeedback is what viewers may say of video (RFC 4585, RFC 5104, draft-holmer-rmcat-transport-wide-cc-extensions).
+var videoFeedback = []webrtc.RTCPFeedback{{Type: "nack"}, {Type: "nack", Parameter: "pli"}, {Type: "ccm", Parameter: "fir"}, {Type: webrtc.TypeRTCPFBTransportCC}}
+
+// newAPI makes the stack for peers that send those codecs; none means that they receive, whatever is known. A peer that sends agrees on nothing else, so that an answer says what will come.
+func newAPI(settings webrtc.SettingEngine, send []media.Codec) (*webrtc.API, error) {
 	m := &webrtc.MediaEngine{}
-	video := []webrtc.RTCPFeedback{{Type: "nack"}, {Type: "nack", Parameter: "pli"}, {Type: "ccm", Parameter: "fir"}, {Type: webrtc.TypeRTCPFBTransportCC}}
-	pt := webrtc.PayloadType(96)
-	for _, c := range []struct{ mime, fmtp string }{
-		{webrtc.MimeTypeH264, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"},
-		{webrtc.MimeTypeH264, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42001f"},
-		{webrtc.MimeTypeH264, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=4d001f"},
-		{webrtc.MimeTypeH264, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=64001f"},
-		{webrtc.MimeTypeVP8, ""},
-		{webrtc.MimeTypeVP9, "profile-id=0"},
-		{webrtc.MimeTypeAV1, "level-idx=5;profile=0;tier=0"},
-	} {
-		p := webrtc.RTPCodecParameters{RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: c.mime, ClockRate: 90000, SDPFmtpLine: c.fmtp, RTCPFeedback: video}, PayloadType: pt}
-		if err := m.RegisterCodec(p, webrtc.RTPCodecTypeVideo); err != nil {
+	for _, c := range offered {
+		if len(send) > 0 && !slices.Contains(send, c.codec) {
+			continue
+		}
+		kind, capability := webrtc.RTPCodecTypeVideo, webrtc.RTPCodecCapability{MimeType: mimes[c.codec], ClockRate: 90000, SDPFmtpLine: c.fmtp, RTCPFeedback: videoFeedback}
+		if c.codec == media.Opus {
+			kind = webrtc.RTPCodecTypeAudio
+			capability.ClockRate, capability.Channels, capability.RTCPFeedback = 48000, 2, []webrtc.RTCPFeedback{{Type: webrtc.TypeRTCPFBTransportCC}}
+		}
+		if err := m.RegisterCodec(webrtc.RTPCodecParameters{RTPCodecCapability: capability, PayloadType: c.pt}, kind); err != nil {
 			return nil, err
 		}
-		pt++
 	}
-	opus := webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus, ClockRate: 48000, Channels: 2, SDPFmtpLine: "minptime=10;useinbandfec=1;stereo=1;sprop-stereo=1"}
-	return m, m.RegisterCodec(webrtc.RTPCodecParameters{RTPCodecCapability: opus, PayloadType: 111}, webrtc.RTPCodecTypeAudio)
+	for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo, webrtc.RTPCodecTypeAudio} {
+		for _, uri := range []string{sdp.TransportCCURI, sdp.SDESMidURI} {
+			if uri == sdp.SDESMidURI && len(send) > 0 {
+				continue
+			}
+			if err := m.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: uri}, kind); err != nil {
+				return nil, err
+			}
+		}
+	}
+	var inter interceptor.Registry // what costs memory and time for each packet; senders do without
+	if len(send) == 0 {
+		for _, f := range []func(*webrtc.MediaEngine, *interceptor.Registry) error{
+			webrtc.ConfigureNack,
+			func(_ *webrtc.MediaEngine, r *interceptor.Registry) error { return webrtc.ConfigureRTCPReports(r) },
+			webrtc.ConfigureTWCCSender,
+		} {
+			if err := f(m, &inter); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return webrtc.NewAPI(webrtc.WithMediaEngine(m), webrtc.WithInterceptorRegistry(&inter), webrtc.WithSettingEngine(settings)), nil
+}
+
+// api returns the stack for peers that send those tracks; there is one for each set of codecs.
+func (e *Engine) api(send []media.Track) (*webrtc.API, error) {
+	var codecs []media.Codec
+	for _, t := range send {
+		if mimes[t.Codec] == "" {
+			return nil, fmt.Errorf("%s is not carried by WebRTC", t.Codec)
+		}
+		codecs = append(codecs, t.Codec)
+	}
+	slices.Sort(codecs)
+	key := fmt.Sprint(codecs)
+	e.apiMu.Lock()
+	defer e.apiMu.Unlock()
+	if api := e.apis[key]; api != nil {
+		return api, nil
+	}
+	api, err := newAPI(e.settings, codecs)
+	if err == nil {
+		e.apis[key] = api
+	}
+	return api, err
+}
+
+// choose returns what a track is sent as: of those that both sides know, the one with the track's own profile, else the first of its codec.
+func choose(t media.Track, known []webrtc.RTPCodecParameters) (webrtc.RTPCodecParameters, error) {
+	var chosen webrtc.RTPCodecParameters
+	for _, c := range known {
+		if !strings.EqualFold(c.MimeType, mimes[t.Codec]) {
+			continue
+		}
+		if t.Codec == media.H264 && len(t.Config) > 2 && strings.Contains(strings.ToLower(c.SDPFmtpLine), "profile-level-id="+hex.EncodeToString(t.Config[1:2])) {
+			return c, nil
+		}
+		if chosen.MimeType == "" {
+			chosen = c
+		}
+	}
+	if chosen.MimeType == "" {
+		return chosen, fmt.Errorf("rtc: the other side does not take %s", t.Codec)
+	}
+	return chosen, nil
 }

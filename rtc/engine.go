@@ -10,7 +10,6 @@ import (
 
 	"github.com/pion/dtls/v3"
 	"github.com/pion/ice/v4"
-	"github.com/pion/interceptor"
 	"github.com/pion/webrtc/v4"
 
 	"hawser/lifecycle"
@@ -18,13 +17,15 @@ import (
 
 // Engine is the place where peers live. All methods may run at once.
 type Engine struct {
-	opts   Options
-	udp    net.PacketConn
-	tcp    net.Listener
-	net    *network
-	config webrtc.Configuration
-	send   *webrtc.API // of peers that send, without interceptors
-	both   *webrtc.API // of peers that receive
+	opts     Options
+	udp      net.PacketConn
+	tcp      net.Listener
+	net      *network
+	config   webrtc.Configuration
+	settings webrtc.SettingEngine
+
+	apiMu sync.Mutex
+	apis  map[string]*webrtc.API // by codecs
 
 	mu     sync.Mutex
 	peers  map[*Peer]struct{}
@@ -34,7 +35,7 @@ type Engine struct {
 // New opens the ports.
 func New(o Options) (*Engine, error) {
 	o.fill()
-	e := &Engine{opts: o, peers: make(map[*Peer]struct{})}
+	e := &Engine{opts: o, peers: make(map[*Peer]struct{}), apis: make(map[string]*webrtc.API)}
 	if err := e.open(); err != nil {
 		e.Close()
 		return nil, fmt.Errorf("rtc: %w", err)
@@ -87,24 +88,7 @@ func (e *Engine) open() error {
 	for _, s := range o.ICEServers {
 		e.config.ICEServers = append(e.config.ICEServers, webrtc.ICEServer{URLs: s.URLs, Username: s.Username, Credential: s.Credential})
 	}
-	for _, receives := range []bool{false, true} {
-		codecs, err := codecs()
-		if err != nil {
-			return err
-		}
-		var inter interceptor.Registry
-		if receives {
-			if err := webrtc.RegisterDefaultInterceptors(codecs, &inter); err != nil {
-				return err
-			}
-		}
-		api := webrtc.NewAPI(webrtc.WithMediaEngine(codecs), webrtc.WithInterceptorRegistry(&inter), webrtc.WithSettingEngine(settings))
-		if receives {
-			e.both = api
-		} else {
-			e.send = api
-		}
-	}
+	e.settings = settings
 	return nil
 }
 

@@ -50,7 +50,7 @@ func (m *machine) step(dst []Change, now time.Time, in input, pair Pair, reason 
 		dst = append(dst, Change{From: m.state, To: s, Time: now, Pair: m.pair, Reason: why})
 		m.state = s
 	}
-	if m.stale && (in == inConnected || in == inPair || in == inSilence || in == inFailed) {
+	if (m.stale || m.state == StateFailed) && (in == inConnected || in == inPair || in == inSilence || in == inFailed) {
 		return dst
 	}
 	switch in {
@@ -80,9 +80,7 @@ func (m *machine) step(dst []Change, now time.Time, in input, pair Pair, reason 
 			to(StateDisconnected, lifecycle.ReasonTimeout.With("nothing came over %s for %v", m.pair, m.patience))
 		}
 	case inFailed:
-		if m.state != StateFailed {
-			to(StateFailed, m.whyFailed())
-		}
+		to(StateFailed, m.whyFailed())
 	case inClose:
 		to(StateClosed, reason)
 	}

@@ -108,6 +108,8 @@ type PeerOptions struct {
 	OnCandidate func(candidate string)
 	// OnChannel is called when the other side opens a data channel; what it returns is what the channel's messages go to. nil closes such channels.
 	OnChannel func(*Channel) ChannelOptions
+	// OnSlow is called when the other side cannot take the rate at which it is sent to; again only after it could for a while.
+	OnSlow func(Strain)
 	// OnKeyframe is called when the other side needs a keyframe; requests that come close together are one.
 	OnKeyframe func()
 }

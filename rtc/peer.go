@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/webrtc/v4"
@@ -20,7 +21,7 @@ type Peer struct {
 	ice    *webrtc.ICETransport
 	wake   chan struct{} // holds a token when the source may have something
 	done   chan struct{}
-	out    []*outTrack
+	sender atomic.Pointer[sender] // nil before DTLS stands
 
 	negotiating sync.Mutex // one offer or answer at a time
 
@@ -31,15 +32,16 @@ type Peer struct {
 	telling  bool
 	timer    *time.Timer // StateCompleted by time
 	giveUp   *time.Timer // the peer is closed unless it connects
-	up       bool        // it was connected, DTLS included
+	secure   bool        // DTLS stands
 	closed   bool
 	channels int
+	bound    [2]bound // by slot
 }
 
 func newPeer(e *Engine, o PeerOptions) (*Peer, error) {
-	api := e.both
-	if len(o.Send) > 0 {
-		api = e.send
+	api, err := e.api(o.Send)
+	if err != nil {
+		return nil, err
 	}
 	pc, err := api.NewPeerConnection(e.config)
 	if err != nil {
@@ -49,15 +51,14 @@ func newPeer(e *Engine, o PeerOptions) (*Peer, error) {
 	p := &Peer{engine: e, opts: o, pc: pc, ice: pc.SCTP().Transport().ICETransport(), wake: make(chan struct{}, 1), done: make(chan struct{}), last: Change{Time: now},
 		machine: machine{settle: e.opts.Settle, patience: e.opts.DisconnectedTimeout, giveUp: e.opts.DisconnectedTimeout + e.opts.FailedTimeout}}
 	for _, t := range o.Send {
-		out := newOutTrack(p, t)
+		out := &outTrack{p, t}
 		if _, err := pc.AddTransceiverFromTrack(out, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly}); err != nil {
 			pc.Close()
 			return nil, err
 		}
-		p.out = append(p.out, out)
 	}
 	p.watch()
-	p.giveUp = time.AfterFunc(e.opts.ConnectTimeout, p.lateToConnect)
+	p.giveUp = time.AfterFunc(e.opts.ConnectTimeout, p.late)
 	p.tellLocked(p.last) // nobody else knows the peer yet
 	if len(o.Send) > 0 {
 		go p.run()
@@ -73,10 +74,12 @@ func (p *Peer) watch() {
 			p.input(inChecking, Pair{}, lifecycle.Reason{})
 		case webrtc.ICEConnectionStateConnected:
 			p.input(inConnected, p.pair(), lifecycle.Reason{})
+			p.stands(true)
 		case webrtc.ICEConnectionStateDisconnected:
 			p.input(inSilence, Pair{}, lifecycle.Reason{})
 		case webrtc.ICEConnectionStateFailed:
 			p.input(inFailed, Pair{}, lifecycle.Reason{})
+			p.stands(false)
 		}
 	})
 	p.ice.OnSelectedCandidatePairChange(func(*webrtc.ICECandidatePair) { p.input(inPair, p.pair(), lifecycle.Reason{}) })
@@ -91,14 +94,16 @@ func (p *Peer) watch() {
 			p.opts.OnCandidate(line)
 		}
 	})
-	p.pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
+	p.pc.SCTP().Transport().OnStateChange(func(s webrtc.DTLSTransportState) {
 		switch s {
-		case webrtc.PeerConnectionStateConnected:
-			p.connected()
-		case webrtc.PeerConnectionStateFailed:
-			p.failed()
-		case webrtc.PeerConnectionStateClosed:
-			p.Close(lifecycle.ReasonDone.With("the other side closed the connection"))
+		case webrtc.DTLSTransportStateConnected:
+			p.secured()
+			p.startSender()
+			p.Wake()
+		case webrtc.DTLSTransportStateFailed:
+			go p.Close(lifecycle.ReasonProtocol.With("DTLS: the handshake failed"))
+		case webrtc.DTLSTransportStateClosed: // long before the stack has closed the rest
+			go p.Close(lifecycle.ReasonDone.With("the other side closed the connection"))
 		}
 	})
 	p.pc.OnDataChannel(p.accept)
@@ -185,38 +190,36 @@ func (p *Peer) ICE() Change {
 	return c
 }
 
-// connected is called when ICE and DTLS stand.
-func (p *Peer) connected() {
+// secured is called when DTLS stands, once.
+func (p *Peer) secured() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.up = true
+	p.secure = true
 	p.giveUp.Stop()
 }
 
-// failed is called when ICE has failed, or DTLS. The one may be restarted for a while; the other is over.
-func (p *Peer) failed() {
-	if p.pc.ICEConnectionState() != webrtc.ICEConnectionStateFailed {
-		p.Close(lifecycle.ReasonProtocol.With("DTLS: the handshake failed"))
-		return
-	}
+// stands is called when ICE has connected, or failed; then the peer may be restarted for a while.
+func (p *Peer) stands(up bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.closed && p.up {
-		p.up = false
-		p.giveUp.Reset(p.engine.opts.RestartTimeout)
+	if p.secure && !p.closed {
+		if up {
+			p.giveUp.Stop()
+		} else {
+			p.giveUp.Reset(p.engine.opts.RestartTimeout)
+		}
 	}
 }
 
-func (p *Peer) lateToConnect() {
+// late is called when giveUp has come.
+func (p *Peer) late() {
 	p.mu.Lock()
-	reason := lifecycle.ReasonTimeout.With("not connected within %v (ConnectTimeout); %s", p.engine.opts.ConnectTimeout, p.last.To)
-	if p.last.To == StateFailed {
-		reason = lifecycle.ReasonTimeout.With("not restarted within %v (RestartTimeout): %s", p.engine.opts.RestartTimeout, p.last.Reason.Text)
-	}
-	up := p.up
+	state, secure := p.last.To, p.secure
 	p.mu.Unlock()
-	if !up {
-		p.Close(reason)
+	if secure {
+		p.Close(lifecycle.ReasonTimeout.With("not restarted within %v (RestartTimeout); %s", p.engine.opts.RestartTimeout, state))
+	} else {
+		p.Close(lifecycle.ReasonTimeout.With("not connected within %v (ConnectTimeout); %s", p.engine.opts.ConnectTimeout, state))
 	}
 }
 
@@ -356,10 +359,15 @@ func (p *Peer) run() {
 		case <-p.done:
 			return
 		}
+		s := p.sender.Load()
+		if s == nil {
+			continue
+		}
 		for _, group := range p.opts.Source.Fill(nil, 1<<20) {
-			for _, t := range p.out {
-				t.write(group)
-			}
+			s.write(group)
+		}
+		if reports := s.reports(time.Now()); reports != nil {
+			p.pc.WriteRTCP(reports)
 		}
 	}
 }

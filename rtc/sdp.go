@@ -14,7 +14,7 @@ const maxSections = 16
 // described is what must be known of a description before the stack may have it.
 type described struct {
 	ufrag      string
-	candidates int
+	candidates int  // of the first component: there is no other when RTCP shares its port
 	ended      bool // it has all candidates
 }
 
@@ -23,13 +23,16 @@ func (o *Options) readSDP(text string) (d described, err error) {
 	if len(text) > o.MaxSDP {
 		return d, lifecycle.ReasonTooBig.With("got %d bytes, want at most %d (MaxSDP)", len(text), o.MaxSDP)
 	}
-	sections := 0
+	sections, all := 0, 0
 	for line := range strings.Lines(text) {
 		switch line = strings.TrimRight(line, "\r\n"); {
 		case strings.HasPrefix(line, "m="):
 			sections++
 		case strings.HasPrefix(line, "a=candidate:"):
-			d.candidates++
+			all++
+			if f := strings.Fields(line); len(f) > 1 && f[1] == "1" {
+				d.candidates++
+			}
 		case line == "a=end-of-candidates":
 			d.ended = true
 		case strings.HasPrefix(line, "a=ice-ufrag:") && d.ufrag == "":
@@ -39,8 +42,8 @@ func (o *Options) readSDP(text string) (d described, err error) {
 	if sections > maxSections {
 		return d, lifecycle.ReasonLimit.With("got %d media sections, want at most %d", sections, maxSections)
 	}
-	if d.candidates > o.MaxCandidates {
-		return d, lifecycle.ReasonLimit.With("got %d candidates, want at most %d (MaxCandidates)", d.candidates, o.MaxCandidates)
+	if all > o.MaxCandidates {
+		return d, lifecycle.ReasonLimit.With("got %d candidates, want at most %d (MaxCandidates)", all, o.MaxCandidates)
 	}
 	return d, nil
 }

@@ -91,6 +91,9 @@ func (c *sessionConn) hello(h session.Hello) {
 	if drain := c.server.sessions.welcomed(c); drain != nil {
 		c.queue(drain)
 	}
+	if sp := c.server.memory.keptPeers(c.id); sp != nil {
+		sp.attach(c)
+	}
 }
 
 // refuse answers a hello that is not accepted.
@@ -151,6 +154,9 @@ func (c *sessionConn) renew(r session.Token) {
 	}
 	m.Expires = c.identify(who)
 	c.send(&m)
+	for _, p := range c.server.memory.keptPeers(c.id).list() {
+		p.guard(who)
+	}
 	c.recheck()
 	c.forget()
 }

@@ -57,8 +57,13 @@ func (s *Server) Handler() http.Handler {
 			s.serveFLV(w, r)
 			return
 		}
+		if t, ok := rtcTargetOf(r.URL.Path); ok {
+			s.serveRTC(w, r, t)
+			return
+		}
 		console.ServeHTTP(w, r)
 	})
+	mux.HandleFunc("/", s.serveOther)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.begin() {
 			s.httpError(w, lifecycle.ReasonShutdown)
@@ -91,6 +96,10 @@ func (s *Server) httpError(w http.ResponseWriter, r lifecycle.Reason) {
 	if status == 0 {
 		status = http.StatusInternalServerError
 	}
+	s.writeError(w, status, r)
+}
+
+func (s *Server) writeError(w http.ResponseWriter, status int, r lifecycle.Reason) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)

@@ -37,10 +37,20 @@ func refusedBy(err error) error {
 
 // askPlay asks about e, a wish to watch a live stream, and returns its path, which an answer may have changed.
 func (s *Server) askPlay(ctx context.Context, e hook.Event) (path string, err error) {
-	if !s.hooks.Has(hook.Play) {
+	e.What = "live"
+	return s.askPath(ctx, hook.Play, e)
+}
+
+// askPublish asks about e, a wish to publish a live stream, and returns its path, which an answer may have changed.
+func (s *Server) askPublish(ctx context.Context, e hook.Event) (path string, err error) {
+	return s.askPath(ctx, hook.Publish, e)
+}
+
+func (s *Server) askPath(ctx context.Context, name string, e hook.Event) (path string, err error) {
+	if !s.hooks.Has(name) {
 		return e.Path, nil
 	}
-	e.Event, e.What = hook.Play, "live"
+	e.Event = name
 	answer, err := s.hooks.Ask(ctx, e)
 	switch {
 	case err != nil:
@@ -55,8 +65,13 @@ func (s *Server) askPlay(ctx context.Context, e hook.Event) (path string, err er
 
 // tellStop tells that what askPlay asked about has ended.
 func (s *Server) tellStop(e hook.Event, began time.Time, why lifecycle.Reason) {
-	if s.hooks.Has(hook.Stop) {
-		e.Event, e.Duration = hook.Stop, time.Since(began).Seconds()
+	s.tellOver(hook.Stop, e, began, why)
+}
+
+// tellOver tells that a play or publish has ended.
+func (s *Server) tellOver(name string, e hook.Event, began time.Time, why lifecycle.Reason) {
+	if s.hooks.Has(name) {
+		e.Event, e.Duration = name, time.Since(began).Seconds()
 		s.hooks.Tell(because(e, why))
 	}
 }

@@ -45,11 +45,16 @@ func (s *Server) allowed(w http.ResponseWriter, r *http.Request, a auth.Action, 
 
 // refuseRequest answers a request that is not allowed, and tells the operator.
 func (s *Server) refuseRequest(w http.ResponseWriter, r *http.Request, a auth.Action, path string, why lifecycle.Reason) {
-	s.log.Add(lifecycle.Event{Kind: "refuse", Protocol: "http", Side: lifecycle.Server, Remote: r.RemoteAddr, Path: path, Light: lifecycle.Amber, Detail: string(a), Reason: why})
+	s.logRefusal(r, a, path, why)
 	if why.Code == lifecycle.ReasonUnauthorized.Code {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="hawser"`)
 	}
 	s.httpError(w, why)
+}
+
+// logRefusal tells the operator of a request that is not let through.
+func (s *Server) logRefusal(r *http.Request, a auth.Action, path string, why lifecycle.Reason) {
+	s.log.Add(lifecycle.Event{Kind: "refuse", Protocol: "http", Side: lifecycle.Server, Remote: r.RemoteAddr, Path: path, Light: lifecycle.Amber, Detail: string(a), Reason: why})
 }
 
 // visible answers with those of a list that who asks may act upon.

@@ -114,8 +114,9 @@ func (m *made) tell(path string, f subject.Field) {
 // at says whether a session follows a path.
 func (c *sessionConn) at(path string) bool {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.subs[path] != nil || c.plays[path] != nil
+	follows := c.subs[path] != nil || c.plays[path] != nil
+	c.mu.Unlock()
+	return follows || c.loggedIn.Load() && c.server.memory.keptPeers(c.id).plays(path)
 }
 
 // child is a field of a list.

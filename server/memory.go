@@ -30,7 +30,8 @@ type memory struct {
 	mu         sync.Mutex
 	live       map[string]*sessionConn // by the session's name
 	gone       map[string]departed
-	publishers map[string]*requester // by user and name
+	publishers map[string]*requester    // by user and name
+	peers      map[string]*sessionPeers // WebRTC's, by the session's name
 }
 
 // departed is a session whose connection has gone.
@@ -40,7 +41,7 @@ type departed struct {
 }
 
 func newMemory(keep time.Duration, most int) *memory {
-	return &memory{keep: keep, most: most, live: make(map[string]*sessionConn), gone: make(map[string]departed), publishers: make(map[string]*requester)}
+	return &memory{keep: keep, most: most, live: make(map[string]*sessionConn), gone: make(map[string]departed), publishers: make(map[string]*requester), peers: make(map[string]*sessionPeers)}
 }
 
 // enter gives a client its session: the one that it names, if that is kept or still connected, else a new one. It says whether it was kept.
@@ -97,14 +98,13 @@ func (m *memory) dropIdleLocked() {
 }
 
 // left notes that a connection has gone; a session that is kept may be named by a later hello.
-func (m *memory) left(c *sessionConn, kept bool) {
+func (m *memory) left(c *sessionConn, kept bool, why lifecycle.Reason) {
 	if c.id == "" {
 		return
 	}
 	now := time.Now()
 	user := c.user()
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	if m.live[c.id] == c {
 		delete(m.live, c.id)
 		if kept && len(m.gone) < m.most {
@@ -114,11 +114,16 @@ func (m *memory) left(c *sessionConn, kept bool) {
 	if c.publisher != nil {
 		c.publisher.leave(c, now)
 	}
+	over := m.peersLeftLocked(c)
+	m.mu.Unlock()
+	if over != nil {
+		over.end(why)
+	}
 }
 
 // left notes that a connection has gone. What it fed is stale at once, or when the session does not come back, and feed it again, in time.
-func (s *Server) left(c *sessionConn, kept, replaced bool) {
-	s.memory.left(c, kept)
+func (s *Server) left(c *sessionConn, kept, replaced bool, why lifecycle.Reason) {
+	s.memory.left(c, kept, why)
 	if c.id == "" || !s.sources.has(c) {
 		return
 	}
@@ -133,17 +138,25 @@ func (s *Server) left(c *sessionConn, kept, replaced bool) {
 
 // sweep forgets what was kept for long enough.
 func (m *memory) sweep(now time.Time) {
+	var over []*sessionPeers
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	for id, d := range m.gone {
 		if now.Sub(d.at) > m.keep {
 			delete(m.gone, id)
+			if sp := m.peers[id]; sp != nil {
+				delete(m.peers, id)
+				over = append(over, sp)
+			}
 		}
 	}
 	for name, p := range m.publishers {
 		if p.idle(now, m.keep) {
 			delete(m.publishers, name)
 		}
+	}
+	m.mu.Unlock()
+	for _, sp := range over {
+		sp.end(lifecycle.ReasonLost.With("the session did not come back within %v", m.keep))
 	}
 }
 

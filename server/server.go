@@ -28,6 +28,7 @@ import (
 	"hawser/record"
 	"hawser/relay"
 	"hawser/ring"
+	"hawser/rtc"
 	"hawser/rtmp"
 	"hawser/session"
 	"hawser/stream"
@@ -87,6 +88,8 @@ type Options struct {
 	// Relays are the relays from the start; Relay holds their settings, of which Local, Identity and Log are set by the server.
 	Relays []relay.Spec
 	Relay  relay.Options
+	// RTC says where WebRTC peers are reached, and their limits; nil is off.
+	RTC *rtc.Options
 	// Gather says how long media may wait for more of it on the way to RTMP and HTTP-FLV viewers. Sound 0 means DefaultGatherSound, negative not at all; All 0 means not at all.
 	Gather stream.Gather
 	// Heartbeat is the interval at which a session's client pings; 0 means DefaultHeartbeat. A client that sends nothing for 2.5 times as long is closed.
@@ -109,6 +112,8 @@ type Options struct {
 	// MaxCalls bounds the calls of one session that are being done (reason limit); 0 means DefaultMaxCalls. CallTimeout bounds how long one may take; 0 means DefaultCallTimeout.
 	MaxCalls    int
 	CallTimeout time.Duration
+	// MaxOfferRate bounds the offers of one address over WHIP and WHEP, in offers a second, with as many at once (status 429, reason limit); 0 means DefaultMaxOfferRate, negative no bound.
+	MaxOfferRate float64
 	// Keep is how long a session, and what was answered to its requests, is remembered after its connection has gone; 0 means DefaultKeep.
 	Keep time.Duration
 	// Auth says who clients are and what they may do; nil lets everybody do everything. AuthTimeout bounds how long it may take; 0 means DefaultAuthTimeout.
@@ -131,7 +136,7 @@ type Server struct {
 	streams   *stream.Hub
 	subjects  *subject.Hub
 	rtmp      *rtmp.Server
-	formats   struct{ rtmp, rtmpData, multitrack, rtmpBoth, flv, flvPlain, session, relay, relayBoth stream.Format }
+	formats   struct{ rtmp, rtmpData, multitrack, rtmpBoth, flv, flvPlain, session, relay, relayBoth, rtc stream.Format }
 	live      *liveList
 	wake      chan struct{} // the list of live streams has changed
 	sessions  sessions
@@ -143,6 +148,8 @@ type Server struct {
 	identity  string // by which this server knows its own relays
 	broken    error  // what is wrong with the options
 	memory    *memory
+	rtc       *rtc.Engine // nil when WebRTC is off
+	whip      rtcResources
 	sources   sources
 	made      made
 
@@ -219,6 +226,8 @@ func New(o Options) *Server {
 	}
 	s.newRelays(o.Relay)
 	s.newHooks(o.Hooks)
+	s.newRTC(o.RTC)
+	s.whip.perSecond = cmp.Or(o.MaxOfferRate, DefaultMaxOfferRate)
 	s.rtmp.Handler, s.rtmp.Log = s.guardRTMP(s.rtmpHandler()), s.log
 	chunk := s.rtmp.ChunkSize
 	if chunk == 0 {
@@ -226,7 +235,7 @@ func New(o Options) *Server {
 	}
 	s.formats.rtmp, s.formats.rtmpData = rtmpFormat(chunk, carried{}), rtmpFormat(chunk, carried{data: true})
 	s.formats.multitrack, s.formats.rtmpBoth = rtmpFormat(chunk, carried{multitrack: true}), rtmpFormat(chunk, carried{data: true, multitrack: true})
-	s.formats.flv, s.formats.flvPlain, s.formats.session = flvFormat(true), flvFormat(false), sessionFormat()
+	s.formats.flv, s.formats.flvPlain, s.formats.session, s.formats.rtc = flvFormat(true), flvFormat(false), sessionFormat(), rtcFormat()
 	for _, f := range []*stream.Format{&s.formats.rtmp, &s.formats.rtmpData, &s.formats.multitrack, &s.formats.rtmpBoth, &s.formats.flv, &s.formats.flvPlain} {
 		f.Gather = o.Gather
 	}
@@ -284,9 +293,11 @@ func (s *Server) stamp(path string, u *subject.Update) {
 // listener fails it does the same and returns that error. It returns at once what is wrong with the options.
 func (s *Server) Serve(ctx context.Context, httpListener, rtmpListener net.Listener) error {
 	if s.broken != nil {
+		s.closeRTC()
 		return fmt.Errorf("server: %w", s.broken)
 	}
 	defer s.recorder.Close() // when no publisher is left
+	defer s.closeRTC()
 	if err := s.beginRelays(); err != nil {
 		s.relays.Close()
 		return fmt.Errorf("server: %w", err)
@@ -351,6 +362,7 @@ func (s *Server) shutdown(web *http.Server) {
 	s.mu.Unlock()
 	s.sessions.closeAll(lifecycle.ReasonShutdown)
 	s.stop()
+	s.closeRTC()
 	if web.Shutdown(patience) != nil {
 		web.Close()
 	}

@@ -138,7 +138,7 @@ func (c *sessionConn) finish(why lifecycle.Reason) {
 	for _, cancel := range calls {
 		cancel()
 	}
-	c.server.left(c, kept, replaced)
+	c.server.left(c, kept, replaced, why)
 	c.life.Close(why)
 	c.server.sessions.leave(c.remote)
 }
@@ -249,6 +249,8 @@ func (c *sessionConn) act(req session.Request, err error) {
 		c.carrier.Wake()
 	case session.Source:
 		c.source(r)
+	case session.Signal:
+		c.signal(r)
 	case session.Ping:
 		c.send(&session.Message{Type: session.TypePong, ID: r.ID, At: time.Now().UnixMilli()})
 	case session.Bye:

@@ -21,6 +21,9 @@ type Claim struct {
 	Replaced func(why lifecycle.Reason)
 	// Unpublished is called once, with no lock held, when the stream ends, after the grace period; not for a publisher that another one followed.
 	Unpublished func(why lifecycle.Reason)
+	// WantKeyframe is called, with no lock held and maybe often, when a keyframe would help a viewer: it begins, or frames were left out for it, and the newest keyframe is old or gone. nil for a publisher that
+	// cannot be asked.
+	WantKeyframe func()
 }
 
 // Publisher is the one writer of a stream, or waits to become that. Its methods must not run at once with each other.

@@ -186,6 +186,33 @@ func (s *Stream) Start() (at uint64, state *State, ok bool) {
 	return head, s.state, false
 }
 
+// keyframeOld is how old the newest keyframe may be before a viewer that begins makes the publisher be asked for another.
+const keyframeOld = 2 * time.Second
+
+// WantKeyframe asks the publisher for a keyframe, if there is one that can be asked (Claim.WantKeyframe).
+func (s *Stream) WantKeyframe() {
+	s.mu.Lock()
+	var ask func()
+	if s.publisher != nil {
+		ask = s.publisher.claim.WantKeyframe
+	}
+	s.mu.Unlock()
+	if ask != nil {
+		ask()
+	}
+}
+
+// freshKey says whether a viewer that begins now has a keyframe that is not old.
+func (s *Stream) freshKey() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.haveKey {
+		return false
+	}
+	item, held := s.frames.At(s.key)
+	return held && s.hub.opts.Now().Sub(item.Time) < keyframeOld
+}
+
 // sinceKey returns how many bytes of frames a viewer who begins now is sent at once.
 func (s *Stream) sinceKey() int64 {
 	s.mu.Lock()

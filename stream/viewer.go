@@ -107,6 +107,9 @@ func (s *Stream) view(v *Viewer) *Viewer {
 	s.mu.Lock()
 	s.viewers++
 	s.mu.Unlock()
+	if !v.resume && !s.freshKey() {
+		s.WantKeyframe()
+	}
 	return v
 }
 
@@ -266,11 +269,15 @@ func (v *Viewer) skip(from uint64) bool {
 
 // fallBehind is what follows when the packets between from and oldest left the ring before they were handed out.
 func (v *Viewer) fallBehind(from, oldest uint64) {
-	if at, _, ok := v.stream.Start(); ok && at > oldest {
+	at, _, ok := v.stream.Start()
+	if ok && at > oldest {
 		oldest = at
 	}
 	v.cursor.Seek(oldest)
 	v.slow(oldest - from)
+	if at < oldest {
+		v.stream.WantKeyframe()
+	}
 }
 
 // slow tells that packets are left out, and ends a viewer for which that was too often.

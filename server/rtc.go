@@ -1,0 +1,514 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"hawser/auth"
+	"hawser/hook"
+	"hawser/lifecycle"
+	"hawser/media"
+	"hawser/rtc"
+	"hawser/stream"
+)
+
+// overRTC is the protocol's word in events and hooks.
+const overRTC = "rtc"
+
+// The kinds of event of a WebRTC connection, beside its states and those of package rtc.
+const (
+	// KindWithout: something of the stream is left out for this client (Reason), such as sound in AAC.
+	KindWithout = "without"
+	// KindView: how the client sees the connection. State is its iceConnectionState, Detail the rest.
+	KindView = "view"
+	// KindSwitch: the client shows the path over another transport. Transport says which, Detail its evidence.
+	KindSwitch = "switch"
+)
+
+// rtcRole is what a peer is for.
+type rtcRole uint8
+
+const (
+	rtcPlay    rtcRole = iota // the server sends
+	rtcPublish                // the client sends
+)
+
+// String returns "play" or "publish".
+func (r rtcRole) String() string { return string(r.action()) }
+
+func (r rtcRole) action() auth.Action {
+	if r == rtcPublish {
+		return auth.Publish
+	}
+	return auth.Play
+}
+
+// rtcOff is why there is no WebRTC.
+var rtcOff = lifecycle.ReasonUnsupported.With("WebRTC is off on this server")
+
+// newRTC opens the ports for WebRTC; what is wrong Serve says.
+func (s *Server) newRTC(o *rtc.Options) {
+	if o == nil {
+		return
+	}
+	engine, err := rtc.New(*o)
+	if err != nil {
+		s.broken = errors.Join(s.broken, err)
+		return
+	}
+	s.rtc = engine
+}
+
+// closeRTC ends all peers.
+func (s *Server) closeRTC() {
+	if s.rtc != nil {
+		s.rtc.Close()
+	}
+}
+
+// RTC returns where the WebRTC peers live; nil when WebRTC is off.
+func (s *Server) RTC() *rtc.Engine { return s.rtc }
+
+// rtcPeer is a WebRTC peer that plays or publishes a path, for a session or for WHIP and WHEP.
+type rtcPeer struct {
+	rtcAsk
+	server *Server
+	life   *lifecycle.Conn
+	peer   *rtc.Peer
+	began  time.Time
+	about  hook.Event
+	source *rtcSource        // of one that plays
+	pub    *stream.Publisher // of one that publishes
+	once   sync.Once
+
+	mu      sync.Mutex
+	release func()           // of the guard
+	doom    lifecycle.Reason // it was closed before it was made
+	over    bool
+	ended   lifecycle.Reason
+	offer   string // the last, and the answer to it
+	answer  string
+	agreed  bool // the client has the answer
+	later   []signalOut
+}
+
+// rtcAsk is what a client wants of WebRTC.
+type rtcAsk struct {
+	role   rtcRole
+	path   string // a hook may have changed it; asked is what the client named
+	asked  string
+	remote string
+	client string
+	query  map[string][]string
+	who    auth.Identity
+	offer  string
+	// say takes what the client is told while it has a session, the peer's own candidates too; nil puts those into the answer.
+	say func(signalOut)
+	// patience is how long a stream that is about to begin is waited for.
+	patience time.Duration
+	// gone is called when the peer has ended.
+	gone func(*rtcPeer, lifecycle.Reason)
+}
+
+// openPeer makes a peer for an offer, and the answer. The hooks are asked here; whether the client may is for the caller to ask before.
+func (s *Server) openPeer(ctx context.Context, ask rtcAsk) (p *rtcPeer, answer string, err error) {
+	if s.rtc == nil {
+		return nil, "", rtcOff
+	}
+	p = &rtcPeer{rtcAsk: ask, server: s, began: time.Now(), life: s.log.Open(overRTC, lifecycle.Server, ask.remote), release: func() {}}
+	p.asked = ask.path
+	p.life.SetPath(ask.path)
+	p.about = hook.Event{Protocol: overRTC, Conn: p.life.ID(), Remote: ask.remote, Path: ask.path, Query: ask.query, Client: ask.client}
+	if answer, err = p.open(ctx); err != nil {
+		p.end(lifecycle.ReasonOf(err))
+		return nil, "", err
+	}
+	return p, answer, nil
+}
+
+func (p *rtcPeer) open(ctx context.Context) (answer string, err error) {
+	s := p.server
+	if err := p.askHooks(ctx); err != nil {
+		p.life.Event(lifecycle.Event{Kind: "refuse", Path: p.path, Detail: p.role.String(), Reason: lifecycle.ReasonOf(err)})
+		return "", err
+	}
+	o := rtc.PeerOptions{Conn: p.life, OnChange: p.changed}
+	if p.say != nil {
+		o.OnCandidate = func(c string) { p.tell(signalOut{"candidate": c}) }
+	}
+	if p.role == rtcPublish {
+		err = p.publishes(&o)
+	} else {
+		err = p.plays(ctx, &o)
+	}
+	if err != nil {
+		return "", err
+	}
+	s.wait.Add(1) // until it is closed
+	peer, err := s.rtc.Peer(o)
+	if err != nil {
+		s.wait.Done()
+		return "", err
+	}
+	p.mu.Lock()
+	p.peer = peer
+	doom := p.doom
+	p.mu.Unlock()
+	if !doom.IsZero() {
+		p.close(doom)
+		return "", doom
+	}
+	p.life.Event(lifecycle.Event{Kind: p.role.String(), Path: p.path})
+	p.guard(p.who)
+	if answer, err = p.answerTo(ctx, p.rtcAsk.offer); err != nil {
+		p.peer.Close(lifecycle.ReasonOf(err))
+	}
+	return answer, err
+}
+
+// plays makes the peer's viewer.
+func (p *rtcPeer) plays(ctx context.Context, o *rtc.PeerOptions) error {
+	takes := readOffer(p.rtcAsk.offer)
+	c := p.server.carriage(p.path, takes)
+	if c.why.Code == lifecycle.ReasonNotFound.Code && p.patience > 0 && p.server.absent(p.path).IsZero() {
+		patience, cancel := context.WithTimeout(ctx, p.patience)
+		defer cancel()
+		if err := p.server.awaitTracks(patience, p.path, p.life.ID()); err != nil {
+			return err
+		}
+		c = p.server.carriage(p.path, takes)
+	}
+	if c.about.Without != "" {
+		p.life.Event(lifecycle.Event{Kind: KindWithout, Reason: lifecycle.ReasonUnsupported.With("%s", c.about.Without)})
+	}
+	if p.say != nil {
+		p.say(signalOut{"about": c.about, "servers": p.server.iceServers()})
+	}
+	if !c.about.Possible {
+		return c.why
+	}
+	viewer, err := p.server.streams.View(p.path, p.server.formats.rtc, p.life.ID())
+	if err != nil {
+		return err
+	}
+	p.server.relays.Changed()
+	p.source = &rtcSource{peer: p, viewer: viewer, takes: takes, told: c.about, send: c.send}
+	o.Send, o.Source = c.send, p.source
+	o.OnKeyframe = viewer.Stream().WantKeyframe
+	return nil
+}
+
+// publishes makes the peer a publisher.
+func (p *rtcPeer) publishes(o *rtc.PeerOptions) error {
+	pub, err := p.server.streams.Claim(p.path, stream.Claim{By: p.life.ID(), Replaced: p.close, Unpublished: p.unpublished, WantKeyframe: p.wantKeyframe})
+	if err != nil {
+		return err
+	}
+	p.pub = pub
+	var present [2]*media.Track
+	var key time.Duration // of the newest keyframe
+	o.OnFrame = func(t *media.Track, f media.Frame) {
+		err := error(nil)
+		if at := &present[min(int(t.Kind-media.Video), 1)]; *at != t {
+			*at = t
+			err = pub.SetTrack(*t)
+		}
+		if err == nil {
+			err = pub.Write(f)
+		}
+		if err != nil {
+			p.close(lifecycle.ReasonOf(err))
+		}
+		switch {
+		case f.Kind == media.Video && f.Key:
+			key = f.DTS
+		case f.Kind == media.Video && f.DTS-key >= keyframeInterval:
+			p.wantKeyframe()
+		}
+	}
+	return nil
+}
+
+// keyframeInterval is after how much time without a keyframe a client that publishes is asked for one. Browsers make none on their own, and viewers of other protocols cannot ask.
+const keyframeInterval = 4 * time.Second
+
+// wantKeyframe asks the client that publishes for a keyframe.
+func (p *rtcPeer) wantKeyframe() {
+	p.mu.Lock()
+	peer := p.peer
+	p.mu.Unlock()
+	if peer != nil {
+		peer.RequestKeyframe()
+	}
+}
+
+// answerTo answers an offer: the first, or one that renegotiates or restarts. The same one again gets the same answer.
+func (p *rtcPeer) answerTo(ctx context.Context, offer string) (string, error) {
+	p.mu.Lock()
+	same, answer := p.offer == offer, p.answer
+	p.mu.Unlock()
+	if same {
+		return answer, nil
+	}
+	p.mu.Lock()
+	p.agreed = false // candidates come before the answer to who does not know them
+	p.mu.Unlock()
+	answer, err := p.peer.Answer(ctx, offer)
+	if err != nil {
+		return "", badRequest(err)
+	}
+	p.mu.Lock()
+	p.offer, p.answer = offer, answer
+	p.mu.Unlock()
+	return answer, nil
+}
+
+// guard watches whether somebody may still do what the peer does.
+func (p *rtcPeer) guard(who auth.Identity) {
+	release := p.server.guards.watch(who, p.role.action(), p.path, p.close)
+	p.mu.Lock()
+	old := p.release
+	p.release = release
+	over := p.over
+	p.mu.Unlock()
+	old()
+	if over {
+		release()
+	}
+}
+
+// close ends the peer, from whatever goroutine.
+func (p *rtcPeer) close(why lifecycle.Reason) {
+	p.mu.Lock()
+	peer := p.peer
+	if p.doom.IsZero() {
+		p.doom = why
+	}
+	p.mu.Unlock()
+	if peer != nil {
+		go peer.Close(why) // ends with the peer, for which Serve waits
+	}
+}
+
+// changed takes the changes of the ICE state.
+func (p *rtcPeer) changed(c rtc.Change) {
+	if c.To == rtc.StateClosed {
+		p.end(c.Reason)
+		p.server.wait.Done()
+		return
+	}
+	p.tell(signalOut{"state": stateOf(c)})
+}
+
+// rtcState is the server's ICE state as a client is told it.
+type rtcState struct {
+	ICE    rtc.ICEState     `json:"ice"`
+	Pair   string           `json:"pair,omitempty"`
+	RTT    float64          `json:"rtt,omitempty"`
+	Reason lifecycle.Reason `json:"reason,omitzero"`
+}
+
+func stateOf(c rtc.Change) rtcState {
+	return rtcState{ICE: c.To, Pair: c.Pair.String(), RTT: float64(c.Pair.RoundTrip.Microseconds()) / 1000, Reason: c.Reason}
+}
+
+// end gives everything up. Only the first reason counts.
+func (p *rtcPeer) end(why lifecycle.Reason) {
+	p.once.Do(func() {
+		p.mu.Lock()
+		p.over, p.ended = true, why
+		release, made := p.release, p.peer != nil
+		p.mu.Unlock()
+		release()
+		if p.source != nil {
+			p.source.viewer.Close()
+		}
+		if p.pub != nil {
+			p.pub.Close(why)
+		}
+		if made {
+			p.tellHooks(why)
+		}
+		p.life.Close(why)
+		if p.gone != nil {
+			p.gone(p, why)
+		}
+	})
+}
+
+// tell tells the client, if there is a session: after the answer, when it can make use of it.
+func (p *rtcPeer) tell(data signalOut) {
+	if p.say == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock() // so that the order stays
+	if p.agreed {
+		p.say(data)
+	} else {
+		p.later = append(p.later, data)
+	}
+}
+
+// answered says that the client has been sent the answer.
+func (p *rtcPeer) answered() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.agreed = true
+	for _, data := range p.later {
+		p.say(data)
+	}
+	p.later = nil
+}
+
+// describes says whether an offer is of the same description as the one that the peer was made for: a later version of it, in words of RFC 8866 section 5.2.
+func (p *rtcPeer) describes(offer string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return originOf(offer) == originOf(p.offer)
+}
+
+// originOf is the name and number of a description.
+func originOf(sdp string) string {
+	for line := range strings.Lines(sdp) {
+		if f := strings.Fields(line); len(f) > 2 && strings.HasPrefix(line, "o=") {
+			return f[0] + " " + f[1]
+		}
+	}
+	return ""
+}
+
+// why is why the peer has ended; the zero reason while it has not.
+func (p *rtcPeer) why() lifecycle.Reason {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ended
+}
+
+// iceServers are what clients are told to use.
+func (s *Server) iceServers() []rtc.ICEServer {
+	if list := s.rtc.ICEServers(); list != nil {
+		return list
+	}
+	return []rtc.ICEServer{}
+}
+
+// askHooks asks whether the client may play or publish, and takes the path that an answer gives; a session keeps the one that it asked for.
+func (p *rtcPeer) askHooks(ctx context.Context) error {
+	ask := p.server.askPlay
+	if p.role == rtcPublish {
+		ask = p.server.askPublish
+	}
+	to, err := ask(ctx, p.about)
+	if err != nil {
+		return err
+	}
+	if to != p.path && p.say != nil {
+		e := p.about
+		e.Event = p.role.String()
+		return p.server.senseless(&e, lifecycle.ReasonRefused.With("a hook's new path: a session gets what it asked for"))
+	}
+	p.path, p.about.Path = to, to
+	p.life.SetPath(to)
+	return nil
+}
+
+func (p *rtcPeer) tellHooks(why lifecycle.Reason) {
+	if p.role == rtcPublish {
+		p.server.tellOver(hook.PublishClose, p.about, p.began, why)
+	} else {
+		p.server.tellStop(p.about, p.began, why)
+	}
+}
+
+// unpublished is called when the stream ends after the grace period.
+func (p *rtcPeer) unpublished(why lifecycle.Reason) {
+	if p.server.hooks.Has(hook.Unpublish) {
+		p.server.hooks.Tell(because(hook.Event{Event: hook.Unpublish, Protocol: overRTC, Path: p.path}, why))
+	}
+}
+
+// rtcSource hands out what a peer sends.
+type rtcSource struct {
+	peer   *rtcPeer
+	viewer *stream.Viewer
+	takes  *offered
+	send   []media.Track
+	told   rtcAbout
+}
+
+// Fill implements rtc.Source.
+func (v *rtcSource) Fill(dst [][]byte, max int) [][]byte {
+	for {
+		from, size := len(dst), 0
+		dst, size = v.viewer.Fill(dst, max)
+		dst = v.unmark(dst, from)
+		switch {
+		case size >= max:
+			return dst
+		case v.viewer.Ended() && len(dst) > 0:
+			v.peer.peer.Wake() // to come here again when that is sent
+			return dst
+		case v.viewer.Ended():
+			v.peer.close(v.viewer.Why())
+			return dst
+		case v.viewer.Arm(v.peer.peer):
+			return dst
+		}
+		max -= size
+	}
+}
+
+// unmark takes the marks out from a place on, and does what they say.
+func (v *rtcSource) unmark(dst [][]byte, from int) [][]byte {
+	kept := dst[:from]
+	for _, b := range dst[from:] {
+		if len(b) > 1 {
+			kept = append(kept, b)
+			continue
+		}
+		switch b[0] {
+		case markChanged[0]:
+			v.changed()
+		case markReordered[0]:
+			v.peer.close(lifecycle.ReasonUnsupported.With("video: %s", reordered))
+		}
+	}
+	return kept
+}
+
+// changed tells what the stream is now, and ends a peer that was not agreed upon for that.
+func (v *rtcSource) changed() {
+	info := v.viewer.Stream().Info()
+	if info.Status == stream.Ended {
+		return
+	}
+	c := carriage{about: rtcAbout{Status: mediaStatus(info.Status).String()}}
+	c = v.peer.server.carriageOf(c, v.viewer.Stream(), info.Tracks, v.takes)
+	if c.about != v.told {
+		v.told = c.about
+		v.peer.tell(signalOut{"about": c.about})
+	}
+	for _, t := range c.send {
+		if !sends(v.send, t) {
+			v.peer.close(lifecycle.ReasonGone.With("the stream has %s now: another offer is wanted", t.Codec))
+			return
+		}
+	}
+	if !c.about.Possible && len(info.Tracks) > 0 {
+		v.peer.close(c.why)
+	}
+}
+
+// sends says whether a peer was made for a track like this one.
+func sends(tracks []media.Track, t media.Track) bool {
+	for i := range tracks {
+		if tracks[i].Codec == t.Codec {
+			return true
+		}
+	}
+	return false
+}
