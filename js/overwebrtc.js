@@ -31,6 +31,7 @@ export class OverWebRTC {
   #signals;
   #o;
   #onchange;
+  #asked = false;
   /** @type {RTCIceServer[]} */
   #servers = [];
   /** The switch that could not be told. @type {{to: string, why: string} | undefined} */
@@ -45,6 +46,7 @@ export class OverWebRTC {
 
   /** Asks whether WebRTC makes sense for the path. */
   ask() {
+    this.#asked = true;
     this.refusal = globalThis.RTCPeerConnection ? undefined : "this browser has no WebRTC";
     if (this.refusal === undefined) this.#signals.send({ ask: true });
   }
@@ -85,6 +87,7 @@ export class OverWebRTC {
   /** There is a session again. @param {boolean} same  it is the one from before, and the server's end of the connection with it */
   linked(same) {
     if (this.#unsaid) this.switched(this.#unsaid);
+    if (this.#asked && this.refusal === undefined) this.ask();
     if (same) return this.peer?.linked();
     if (this.peer) this.peer.ended ??= reason("lost", "the session began anew");
   }

@@ -247,9 +247,8 @@ export class OverWebSocket {
     if (!this.#url) return;
     URL.revokeObjectURL(this.#url);
     this.#url = "";
-    if (this.#video.srcObject) return; // another has it now
     this.#video.removeAttribute("src");
-    this.#video.load();
+    if (!this.#video.srcObject) this.#video.load(); // otherwise it plays that
   }
 
   /** @param {Media} m */

@@ -41,7 +41,7 @@ function inbound(s, r, all) {
   if (r.jitter !== undefined && (video || s.jitter === undefined)) s.jitter = ms(r.jitter);
   if (!video) return;
   for (const name of /** @type {const} */ (["framesReceived", "framesDecoded", "framesDropped", "freezeCount"])) s[name] += r[name] ?? 0;
-  s.codec = all.get(r.codecId)?.mimeType ?? s.codec;
+  if (all.has(r.codecId)) s.codec = all.get(r.codecId).mimeType;
   if (r.jitterBufferEmittedCount > 0) s.delay = ms(r.jitterBufferDelay / r.jitterBufferEmittedCount);
 }
 
@@ -52,7 +52,7 @@ function outbound(s, r, all) {
   if (r.kind !== "video") return;
   s.framesSent += r.framesSent ?? r.framesEncoded ?? 0;
   if (r.qualityLimitationReason && r.qualityLimitationReason !== "none") s.limited = r.qualityLimitationReason;
-  s.codec = all.get(r.codecId)?.mimeType ?? s.codec;
+  if (all.has(r.codecId)) s.codec = all.get(r.codecId).mimeType;
 }
 
 /** The pair that is used; Firefox says so on the pair itself. @param {Map<string, any>} all */
