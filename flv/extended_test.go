@@ -352,6 +352,19 @@ func TestColor(t *testing.T) {
 	if f, got, ok := feed(t, d, typ, 0, hexOf(body)); ok || got == nil || got.Color.MaxCLL != 2000 || got.Codec != media.HEVC {
 		t.Errorf("changed: got %+v, %+v", f, got)
 	}
+	for codec, want := range map[media.Codec]string{media.H264: "", media.AAC: "", media.MP3: "", media.HEVC: "hvc1", media.Opus: "Opus"} {
+		if got := FourCC(media.Track{ID: 1, Codec: codec}); got != want {
+			t.Errorf("%v: FourCC %q, want %q", codec, got, want)
+		}
+	}
+	if got := FourCC(media.Track{ID: 3, Codec: media.H264}); got != "avc1" {
+		t.Errorf("a second track: FourCC %q", got)
+	}
+	plain := videoTrack(t)
+	plain.Color = color
+	if typ, body := AppendColor(nil, plain); typ != 0 || body != nil {
+		t.Errorf("a colour for players of plain FLV: %d %x", typ, body)
+	}
 	if typ, body := AppendColor(nil, videoTrack(t)); typ != 0 || body != nil {
 		t.Errorf("of nothing: got %d, %x", typ, body)
 	}

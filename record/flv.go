@@ -85,11 +85,14 @@ func metadata(tracks []media.Track) []byte {
 	return amf.Append(nil, "onMetaData", append(amf.ECMAArray{{Name: "duration", Value: 0.0}}, info.Values...))
 }
 
-// headers appends the codec parameters.
+// headers appends what is said of the tracks: their colours, as far as there is a message for that, and codec parameters.
 func (c *flvFile) headers(dst []byte, tracks []media.Track, at time.Duration) []byte {
 	for _, t := range tracks {
 		if t.ID >= 0 && t.ID < maxTracks {
 			c.codecs[t.ID] = t.Codec
+		}
+		if typ, body := flv.AppendColor(nil, t); typ != 0 {
+			dst = flv.AppendTag(dst, flv.Tag{Type: typ, Timestamp: uint32(at.Milliseconds()), Data: body})
 		}
 		if len(t.Config) > 0 {
 			dst = flv.AppendFrameTag(dst, t, media.Frame{Track: t.ID, Kind: t.Kind, Key: true, Config: true, DTS: at, PTS: at, Data: t.Config})

@@ -34,10 +34,10 @@ type place struct {
 	offset int64 // of the tag
 }
 
-// parameters are a tag with codec parameters; they hold from there on for all tags of the same key.
+// parameters are a tag with codec parameters or a colour; they hold from there on for all tags of the same key.
 type parameters struct {
 	offset int64
-	key    [2]byte // type and track
+	key    [3]byte // type, track, and whether it is a colour
 }
 
 // index is what one walk through an FLV file has found.
@@ -175,12 +175,12 @@ type tagKind uint8
 const (
 	tagOther tagKind = iota
 	tagScript
-	tagHeaders // codec parameters
+	tagHeaders // codec parameters, or a colour
 	tagKey     // a keyframe
 )
 
 // kindOf says what a tag is, by the beginning of its body (section E.4; Enhanced RTMP 2, enhanced audio and video), and for parameters whose they are.
-func kindOf(typ byte, b []byte) (key [2]byte, what tagKind) {
+func kindOf(typ byte, b []byte) (key [3]byte, what tagKind) {
 	if typ == flv.TypeScript {
 		return key, tagScript
 	}
@@ -190,6 +190,7 @@ func kindOf(typ byte, b []byte) (key [2]byte, what tagKind) {
 	const (
 		avc, aac, enhancedAudio        = 7, 10, 9
 		audioMultitrack, videoMultiple = 5, 6
+		sequenceEnd, aboutVideo        = 2, 4
 	)
 	key[0] = typ
 	enhanced, packet, multitrack := b[0]&0x80 != 0, b[0]&15, byte(videoMultiple)
@@ -211,7 +212,10 @@ func kindOf(typ byte, b []byte) (key [2]byte, what tagKind) {
 	switch {
 	case packet == 0:
 		return key, tagHeaders
-	case isKey:
+	case enhanced && typ == flv.TypeVideo && packet == aboutVideo:
+		key[2] = packet
+		return key, tagHeaders
+	case isKey && packet != sequenceEnd:
 		return key, tagKey
 	}
 	return key, tagOther
@@ -227,8 +231,8 @@ func (x *index) at(to time.Duration) (place, []int64) {
 		return place{}, nil
 	}
 	p := x.places[i]
-	newest := map[[2]byte]int64{}
-	var order [][2]byte
+	newest := map[[3]byte]int64{}
+	var order [][3]byte
 	for _, h := range x.headers {
 		if h.offset >= p.offset {
 			break

@@ -2,6 +2,7 @@ package record
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"io"
 	"os"
@@ -81,6 +82,58 @@ func readAll(t testing.TB, r *Reader) (frames []media.Frame, scripts int) {
 		}
 		if ok && !f.Config {
 			frames = append(frames, f)
+		}
+	}
+}
+
+// hvcc is what x265 wrote for 160x90.
+const hvcc = "0101600000009000000000001ef000fcfdf8f800000f03" + "200001001840010c01ffff01600000030090000003000003001e959009" +
+	"210001002a42010101600000030090000003000003001ea0142061f26595912930bc05a02000000300200000030321" + "22000100064401c073c189"
+
+// TestColors records a track whose colour is said beside its codec's parameters: it is in the file, and again after a seek, and nobody takes it for a keyframe.
+func TestColors(t *testing.T) {
+	config, err := hex.DecodeString(hvcc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	track := media.Track{ID: flv.VideoTrack, Kind: media.Video, Codec: media.HEVC, Width: 160, Height: 90, Config: config}
+	track.Color = media.Color{Primaries: 9, Transfer: 16, Matrix: 9, MaxCLL: 1000, MaxFALL: 400}
+	c := newContainer(FLV, &Options{MaxKeyframes: DefaultMaxKeyframes})
+	b, err := c.begin(nil, []media.Track{track})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		at := time.Duration(i) * 40 * time.Millisecond
+		if i == 25 {
+			track.Color.MaxCLL = 2000
+			b, _ = c.change(b, []media.Track{track}, at)
+		}
+		if b, err = c.frame(b, &track, media.Frame{Track: track.ID, Kind: media.Video, Key: i%10 == 0, DTS: at, PTS: at, Data: []byte{0, 0, 0, 3, 0x26, 1, byte(i)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := keep(t, "a.flv", b).Play("a.flv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for to, want := range map[time.Duration]float64{0: 1000, 900 * time.Millisecond: 1000, 1300 * time.Millisecond: 2000} {
+		if at := r.Seek(to); at != to.Truncate(400*time.Millisecond) {
+			t.Errorf("%v: went to %v", to, at)
+		}
+		var d flv.Demuxer
+		for range 3 { // one of them is metadata, or none
+			tag, err := r.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, _, _, err := d.Feed(tag.Type, tag.Timestamp, tag.Data); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if tracks := d.Tracks(); len(tracks) != 1 || tracks[0].Color.MaxCLL != want || tracks[0].Color.MaxFALL != 400 || tracks[0].Codec != media.HEVC {
+			t.Errorf("%v: tracks %+v, want %v", to, tracks, want)
 		}
 	}
 }
