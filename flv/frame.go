@@ -58,6 +58,11 @@ func FourCC(t media.Track) string {
 	return fourCCs[t.Codec]
 }
 
+// FourCCs are the names of all codecs that FourCC knows, in the order of media.Codec.
+func FourCCs() []string {
+	return slices.DeleteFunc(slices.Clone(fourCCs[:]), func(name string) bool { return name == "" })
+}
+
 // carried says whether a body can name the track.
 func carried(t media.Track) bool {
 	return int(t.Codec) < len(fourCCs) && fourCCs[t.Codec] != "" && t.ID >= 0 && TrackNumber(t) < MaxTracks

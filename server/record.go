@@ -1,7 +1,6 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -90,7 +89,7 @@ func (s *Server) playFile(st *rtmp.Stream) (played bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	p := &filePlayer{stream: st, chunk: cmp.Or(s.rtmp.ChunkSize, rtmp.OwnChunkSize), file: file, to: q.Start, moved: q.Start > 0, origin: file.Place(q.Start), began: time.Now()}
+	p := &filePlayer{stream: st, chunk: s.chunkSize(), file: file, to: q.Start, moved: q.Start > 0, origin: file.Place(q.Start), began: time.Now()}
 	if q.Duration > 0 {
 		p.until = p.origin + q.Duration
 	}
