@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -355,6 +356,12 @@ func TestColor(t *testing.T) {
 	for codec, want := range map[media.Codec]string{media.H264: "", media.AAC: "", media.MP3: "", media.HEVC: "hvc1", media.Opus: "Opus"} {
 		if got := FourCC(media.Track{ID: 1, Codec: codec}); got != want {
 			t.Errorf("%v: FourCC %q, want %q", codec, got, want)
+		}
+	}
+	for body, want := range map[string]string{"": "", "17 01 000000": "", "97 02 07a120 03 68766331" + nalu: "hvc1 0", "96 01 68766331 01 000028" + nalu: "hvc1 1", "90 6876": ""} {
+		name, number := BodyTrack(TypeVideo, unhex(t, body))
+		if got := strings.TrimSuffix(name+" "+strconv.Itoa(number), " 0"); got != strings.TrimSuffix(want, " 0") {
+			t.Errorf("%s: got %q, want %q", body, got, want)
 		}
 	}
 	if got := FourCC(media.Track{ID: 3, Codec: media.H264}); got != "avc1" {

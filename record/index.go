@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"time"
 
@@ -54,6 +55,7 @@ type index struct {
 	script   int64         // the first onMetaData; 0 for none
 	duration int64         // where its number of seconds is; 0 for nowhere
 	tracks   []media.Track // as the last parameters say
+	mp4      []mp4Track    // of fragmented MP4
 }
 
 // scanner makes an index.
@@ -264,7 +266,11 @@ func (d *Folder) index(name string, f fileReader) (*index, error) {
 		return x, nil
 	}
 	d.mu.Unlock()
-	if x, err = scan(f, info.Size(), d.opts.MaxKeyframes); err != nil {
+	walk := scan
+	if path.Ext(name) == "."+extensions[FMP4] {
+		walk = scanMP4
+	}
+	if x, err = walk(f, info.Size(), d.opts.MaxKeyframes); err != nil {
 		return nil, err
 	}
 	x.modified = info.ModTime()

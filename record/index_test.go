@@ -62,7 +62,7 @@ func keep(t testing.TB, name string, b []byte) *Folder {
 }
 
 // readAll reads what is left.
-func readAll(t testing.TB, r *Reader) (frames []media.Frame, scripts int) {
+func readAll(t testing.TB, r Reader) (frames []media.Frame, scripts int) {
 	t.Helper()
 	var d flv.Demuxer
 	for {
@@ -245,7 +245,7 @@ func TestPlayWhatIsNone(t *testing.T) {
 	if _, err := folder.Play("a/b.flv"); !errors.As(err, &syntax) {
 		t.Errorf("garbage: got %v", err)
 	}
-	if _, err := folder.Play("c.mp4"); !errors.Is(err, lifecycle.ReasonUnsupported) {
+	if _, err := folder.Play("c.mp4"); !errors.Is(err, errNoMP4) {
 		t.Errorf("MP4: got %v", err)
 	}
 	for _, name := range []string{"none.flv", "a", "../x.flv", "/etc/passwd", "", "a\x00.flv", "a/../c.mp4"} {
@@ -266,7 +266,7 @@ func TestIndexIsRemembered(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer r.Close()
-		return r.x
+		return r.(*flvReader).x
 	}
 	first := play("a.flv")
 	if play("a.flv") != first {
@@ -437,7 +437,7 @@ func FuzzScan(f *testing.F) {
 		if len(x.places) > 16 || len(x.headers) > maxChanges || x.end > max(size, x.begin) {
 			t.Errorf("%d places, %d parameters, ends at %d of %d", len(x.places), len(x.headers), x.end, size)
 		}
-		r := &Reader{f: readerOf(b), x: x, offset: x.begin}
+		r := &flvReader{f: readerOf(b), x: x, offset: x.begin}
 		for i := range 100 {
 			if _, err := r.Next(); err != nil {
 				break

@@ -19,6 +19,9 @@ const maxCodecSets = 16
 // statusNoTrack tells a player that a track is left out for it; it is an old status of RTMP that fits.
 const statusNoTrack = "NetStream.Play.NoSupportedTrackFound"
 
+// leftOutText begins its description.
+const leftOutText = "Left out, as the player has not said that it reads it: "
+
 // carried says what a player gets beside the first track of each kind.
 type carried struct {
 	data       bool // data messages
@@ -30,11 +33,12 @@ type carried struct {
 
 // reads says whether a player reads the track's bodies.
 func (c carried) reads(t media.Track) bool {
-	if !c.multitrack && flv.TrackNumber(t) > 0 {
-		return false
-	}
-	name := flv.FourCC(t)
-	return !c.limited || name == "" || strings.Contains(c.codecs, name)
+	return c.readsBody(flv.FourCC(t), flv.TrackNumber(t))
+}
+
+// readsBody is reads for a body that names its track so.
+func (c carried) readsBody(fourCC string, number int) bool {
+	return (c.multitrack || number == 0) && (!c.limited || fourCC == "" || strings.Contains(c.codecs, fourCC))
 }
 
 // leftOut names the tracks that a player is not sent; "" for none.
@@ -57,7 +61,7 @@ func (c carried) appendLeftOut(dst []byte, tracks []media.Track, wrap wrapping) 
 	if names == "" {
 		return dst
 	}
-	info := amf.Object{{Name: "level", Value: "warning"}, {Name: "code", Value: statusNoTrack}, {Name: "description", Value: "Left out, as the player has not said that it reads it: " + names + "."}}
+	info := amf.Object{{Name: "level", Value: "warning"}, {Name: "code", Value: statusNoTrack}, {Name: "description", Value: leftOutText + names + "."}}
 	return wrap(dst, rtmp.TypeCommand, 0, amf.Append(nil, "onStatus", 0.0, nil, info))
 }
 

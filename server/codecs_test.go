@@ -5,10 +5,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"hawser/flv"
 	"hawser/lifecycle"
 	"hawser/media"
+	"hawser/record"
 	"hawser/rtmp"
 )
 
@@ -146,6 +148,64 @@ func TestLeftOutIsTold(t *testing.T) {
 	<-done
 	if len(statuses) != 1 || !strings.HasPrefix(statuses[0], "warning Left out") || !strings.HasSuffix(statuses[0], "video 1 (hevc).") {
 		t.Errorf("got %q", statuses)
+	}
+}
+
+// A recording is played to each player as a stream is: without what it does not read, of which it hears, whatever the file's format.
+func TestCodecsOfRecordings(t *testing.T) {
+	for _, format := range []record.Format{record.FLV, record.FMP4} {
+		r := recording(t, record.Options{Patterns: []string{"/**"}, Formats: []record.Format{format}})
+		config, _ := hex.DecodeString(hvcc)
+		hevc := media.Track{ID: flv.VideoTrack, Kind: media.Video, Codec: media.HEVC, Width: 160, Height: 90, Config: config}
+		aac := clipTrack(t, media.Audio)
+		pub, err := r.Streams().Publish("/live/h", "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, track := range []media.Track{hevc, aac} {
+			if err := pub.SetTrack(track); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range 10 {
+			at := time.Duration(i) * 40 * time.Millisecond
+			for _, f := range []media.Frame{{Track: hevc.ID, Kind: media.Video, Key: i == 0, DTS: at, PTS: at, Data: []byte("\x00\x00\x00\x03\x26\x01\xaa")}, {Track: aac.ID, Kind: media.Audio, Key: true, DTS: at, PTS: at, Data: []byte("sound")}} {
+				if err := pub.Write(f); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		pub.Close(lifecycle.ReasonDone)
+		r.event("recorded", func(e *lifecycle.Event) bool { return e.Kind == record.KindStop })
+		for fourCC, want := range map[string][]media.Kind{"hvc1": {media.Video, media.Audio}, "av01": {media.Audio}} {
+			told := ""
+			var d flv.Demuxer
+			var got []media.Kind
+			client, err := rtmp.Dial(soon(t), "rtmp://"+r.rtmp+"/live/h", &rtmp.DialOptions{Capabilities: &rtmp.Capabilities{FourCC: []string{fourCC}}})
+			if err == nil {
+				err = client.Play(soon(t))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for m, err := range client.Messages(soon(t)) {
+				if err != nil {
+					break
+				}
+				if f, _, ok, _ := d.Feed(m.Type, m.Timestamp, m.Payload); ok && !f.Config && !slices.Contains(got, f.Kind) {
+					got = append(got, f.Kind)
+				}
+			}
+			client.Close()
+			for _, e := range r.Log().Recent(1000) {
+				if e.Kind == KindUnsupported {
+					told = e.Reason.Text
+				}
+			}
+			if !slices.Equal(got, want) || fourCC == "av01" && !strings.HasSuffix(told, "video 1 (hevc)") {
+				t.Errorf("%v to a player of %s: got %v, want %v; told %q", format, fourCC, got, want, told)
+			}
+		}
 	}
 }
 
