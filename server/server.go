@@ -144,6 +144,7 @@ type Server struct {
 	memory    *memory
 	sources   sources
 	made      made
+	gather    gatherer
 
 	guards     guards
 	rtmpGuards map[*rtmp.Stream]func() // release those of streams; guarded by guards.mu
