@@ -155,6 +155,7 @@ type Server struct {
 	whip      rtcResources
 	sources   sources
 	made      made
+	gather    gatherer
 
 	guards     guards
 	rtmpGuards map[*rtmp.Stream]func() // release those of streams; guarded by guards.mu

@@ -74,6 +74,7 @@ type sessionConn struct {
 	expiry     *time.Timer   // of the credentials
 	readyData  []feed        // feeds that have something to send
 	readyMedia []feed
+	joined     int      // how many feeds found others on those lists since the session was last woken
 	gone       []string // paths whose subscription or play the server ended; who receives has yet to forget them
 	calls      map[uint64]context.CancelFunc
 	ended      bool
@@ -283,8 +284,7 @@ func (c *sessionConn) follow(r session.Subscribe) (subscription, error) {
 	if r.Window != nil {
 		return newWindowFeed(c, sub, r.Want), nil
 	}
-	start, image := startOf(sub, r)
-	return newDataFeed(c, sub, start, image, r.Want), nil
+	return newDataFeed(c, sub, startOf(sub, r), r.Want), nil
 }
 
 func (c *sessionConn) unsubscribe(path string) {
@@ -347,26 +347,34 @@ func (c *sessionConn) throttle(r session.Throttle) {
 	}
 }
 
-// startOf says where a subscription starts, in the message that tells the client so, and whether the image of a record, or the document, belongs into it.
-func startOf(sub *subject.Subject, r session.Subscribe) (m *session.Message, image bool) {
+// start is where a subscription starts, until the client is told.
+type start struct {
+	kind          session.Kind
+	image         bool // the image of a record, or the document, belongs into the answer
+	hasTime       bool
+	epoch, offset uint64
+	time          time.Duration
+}
+
+// startOf says where a subscription starts.
+func startOf(sub *subject.Subject, r session.Subscribe) *start {
 	snap := sub.Snapshot()
-	m = &session.Message{Type: session.TypeSnapshot, Path: r.Path, Kind: session.Kind(snap.Kind), Epoch: snap.Epoch, Offset: snap.Offset,
-		Time: snap.Media, HasTime: snap.HasMedia}
+	m := &start{kind: session.Kind(snap.Kind), epoch: snap.Epoch, offset: snap.Offset, time: snap.Media, hasTime: snap.HasMedia}
 	same := r.From == session.FromOffset && r.Epoch == snap.Epoch && r.Offset <= snap.Offset
 	tail, _ := sub.Ring().Bounds()
 	switch {
 	case snap.Kind == subject.Record && same && canResume(sub, r.Offset), snap.Kind == subject.JSON && same && r.Offset >= tail:
-		m.Offset = r.Offset // no image: the client's stands; what has changed since follows
+		m.offset = r.Offset // no image: the client's stands; what has changed since follows
 	case snap.Kind == subject.Record, snap.Kind == subject.JSON:
-		return m, true
+		m.image = true
 	case same:
-		m.Offset = max(r.Offset, tail)
+		m.offset = max(r.Offset, tail)
 	case r.From == session.FromOffset && r.Epoch != snap.Epoch:
-		m.Offset = tail // another life: all that it has
+		m.offset = tail // another life: all that it has
 	case r.From == session.FromHistory:
-		m.Offset = historyStart(sub, r.Want, snap.Offset)
+		m.offset = historyStart(sub, r.Want, snap.Offset)
 	}
-	return m, false
+	return m
 }
 
 // historyStart is the place so many messages, or so much time, before the head.
