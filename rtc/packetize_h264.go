@@ -11,7 +11,9 @@ import (
 
 // Types of NAL units (ISO 14496-10 table 7-1), and of RTP payloads that carry several or a part (RFC 6184 table 1).
 const (
+	nalSlice     = 1
 	nalIDR       = 5
+	nalSEI       = 6
 	nalSPS       = 7
 	nalPPS       = 8
 	nalDelimiter = 9
@@ -43,26 +45,31 @@ func parameterSets(config []byte) (sets [][]byte, err error) {
 	return sets, nil
 }
 
-// Reorders says whether the parameters of an H264 track tell that pictures are sent in another order than shown (B-frames), which browsers do not show over WebRTC: their
-// sequence parameter set has a reorder depth above 0 (ISO 14496-10 annex E.2.1), and the profile and the kind of picture order allow it. It is false where the parameters do not say:
-// then only frames tell, by a PTS that differs from the DTS.
+// Reorders says whether the parameters of an H264 track tell that pictures are sent in another order than shown (B-frames), which browsers do not show over WebRTC. It is false where
+// the parameters do not say: then only frames tell, by a PTS that differs from the DTS.
 func Reorders(t media.Track) bool {
+	depth, known := reorderDepth(t)
+	return known && depth > 0
+}
+
+// reorderDepth is how many pictures can be shown before one that is sent before them: 0 where the profile or the kind of picture order leaves no choice (ISO 14496-10 sections A.2.1 and
+// 8.2.1.3), else max_num_reorder_frames (annex E.2.1), if that is there.
+func reorderDepth(t media.Track) (depth int, known bool) {
 	if t.Codec != media.H264 {
-		return false
-	}
-	sets, err := parameterSets(t.Config)
-	if err != nil {
-		return false
+		return 0, true
 	}
 	var sps h264.SPS
-	if sps.Unmarshal(sets[0]) != nil {
-		return false
+	if sets, err := parameterSets(t.Config); err != nil || sps.Unmarshal(sets[0]) != nil {
+		return 0, false
 	}
 	const baseline = 66
-	if sps.ProfileIdc == baseline || sps.PicOrderCntType == 2 || sps.VUI == nil || sps.VUI.BitstreamRestriction == nil {
-		return false
+	switch {
+	case sps.ProfileIdc == baseline || sps.PicOrderCntType == 2:
+		return 0, true
+	case sps.VUI == nil || sps.VUI.BitstreamRestriction == nil:
+		return 0, false
 	}
-	return sps.VUI.BitstreamRestriction.MaxNumReorderFrames > 0
+	return int(sps.VUI.BitstreamRestriction.MaxNumReorderFrames), true
 }
 
 // eachNALU calls f for the NAL units of a frame with lengths of size bytes. The error says that they do not fill it.
