@@ -2,6 +2,7 @@ package rtc
 
 import (
 	"context"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
@@ -20,10 +21,12 @@ import (
 	"hawser/ring"
 )
 
-// cutNet is the machine's network, whose UDP sockets lose everything while it is cut.
+// cutNet is the machine's network, whose UDP sockets lose everything while it is cut, and a part of the media that they receive.
 type cutNet struct {
 	*stdnet.Net
-	cut atomic.Bool
+	cut  atomic.Bool
+	lose float64 // 0 to 1
+	lost atomic.Int64
 }
 
 type cutConn struct {
@@ -50,9 +53,11 @@ func (c *cutConn) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
 func (c *cutConn) ReadFrom(b []byte) (int, net.Addr, error) {
 	for {
 		n, from, err := c.UDPConn.ReadFrom(b)
-		if err != nil || !c.net.cut.Load() {
+		lost := err == nil && isMedia(b[:n]) && rand.Float64() < c.net.lose
+		if err != nil || !c.net.cut.Load() && !lost {
 			return n, from, err
 		}
+		c.net.lost.Add(1)
 	}
 }
 
@@ -80,8 +85,8 @@ func TestAllSevenStates(t *testing.T) {
 	}()
 	held, hold := newSeen(), make(chan struct{})
 	atServer, atClient := newSeen(), newSeen()
-	s := newTestPeer(t, server, PeerOptions{Conn: conn, OnChange: atServer.add, OnChannel: func(*Channel) ChannelOptions { return ChannelOptions{} }})
-	k := newTestPeer(t, client, PeerOptions{OnChange: func(c Change) {
+	s := openPeer(t, server, PeerOptions{Conn: conn, OnChange: atServer.add, OnChannel: func(*Channel) ChannelOptions { return ChannelOptions{} }})
+	k := openPeer(t, client, PeerOptions{OnChange: func(c Change) {
 		atClient.add(c)
 		if c.To == StateConnected {
 			<-hold // a slow one
@@ -177,8 +182,8 @@ func withFakePeers(t *testing.T, o Options, f func(t *testing.T, p *fakePeers)) 
 		so, co := o, o
 		so.net, co.net = serverNet, clientNet
 		engines := []*Engine{newEngine(t, so), newEngine(t, co)}
-		p.server = newTestPeer(t, engines[0], PeerOptions{OnChange: p.atServer.add, OnChannel: func(*Channel) ChannelOptions { return ChannelOptions{} }})
-		p.client = newTestPeer(t, engines[1], PeerOptions{OnChange: p.atClient.add})
+		p.server = openPeer(t, engines[0], PeerOptions{OnChange: p.atServer.add, OnChannel: func(*Channel) ChannelOptions { return ChannelOptions{} }})
+		p.client = openPeer(t, engines[1], PeerOptions{OnChange: p.atClient.add})
 		if _, err := p.client.Open("data", ChannelOptions{}); err != nil {
 			t.Fatal(err)
 		}
