@@ -1,4 +1,4 @@
-import { VERSION, ProtocolError, parseMedia, parseMessage } from "./protocol.js";
+import { VERSION, ProtocolError, parseMedia, parseMessage, wrongVersion } from "./protocol.js";
 import { ReasonError, reason, reasonByCode, reasonFromWire } from "./reasons.js";
 import { INITIAL, may } from "./states.js";
 import { Following, checkPath } from "./follow.js";
@@ -27,14 +27,6 @@ import { Requests } from "./requests.js";
  *
  * Where a subscription starts, and what of the subject is wanted.
  * @typedef {{from?: import("./protocol.js").From, epoch?: string, offset?: number} & import("./protocol.js").Want} Start
- *
- * @typedef {object} MachineOptions
- * @property {string} client  what hello says
- * @property {string} [token]
- * @property {boolean} [provider]  credentials are asked for at each login: `credentials` or `credentialsFailed` is to be called
- * @property {string} [publisher]  names this client: 16 to 64 random letters, digits, "-" and "_"; without it requests that are sent again may be done twice
- * @property {number} [maxPending]  the most publishes and calls without an answer: 16,384
- * @property {number} [maxHeld]  the most bytes that are held during a pause: 8 MiB
  */
 
 /**
@@ -69,7 +61,7 @@ export class Machine {
   #requests;
   #pings = 0;
 
-  /** @param {MachineOptions} options */
+  /** @param {import("./options.js").MachineOptions} options */
   constructor(options) {
     this.#options = options;
     this.#held = new Held(options.maxHeld);
@@ -173,7 +165,7 @@ export class Machine {
   }
 
   /**
-   * Says something about the WebRTC peer of a path: on the connection that stands, and again on the one that the session moves to, if it is about to. An offer that comes twice gets the same answer twice.
+   * Says something about the WebRTC peer of a path, in a move on both connections: an offer that comes twice gets the same answer twice.
    * @param {string} path @param {any} data
    * @throws {ReasonError} the path makes no sense, or there is no connection: what was to be said is old by the next one
    */
@@ -505,8 +497,4 @@ export class Machine {
     this.out.push({ do: "state", from: this.state, to, reason: r });
     this.state = to;
   }
-}
-
-function wrongVersion(/** @type {number} */ version) {
-  return reason("unsupported", `version ${version}: this client speaks ${VERSION}`);
 }

@@ -8,6 +8,14 @@ import { TRANSPORTS } from "./dial.js";
  * @property {boolean} renewal  the session stands and its credentials are about to end
  * @property {AbortSignal} signal  nobody waits for the answer any more
  *
+ * @typedef {object} MachineOptions  what the machine of a session is made with
+ * @property {string} client  what hello says
+ * @property {string} [token]
+ * @property {boolean} [provider]  credentials are asked for at each login: `credentials` or `credentialsFailed` is to be called
+ * @property {string} [publisher]  names this client: 16 to 64 random letters, digits, "-" and "_"; without it requests that are sent again may be done twice
+ * @property {number} [maxPending]  the most publishes and calls without an answer: 16,384
+ * @property {number} [maxHeld]  the most bytes that are held during a pause: 8 MiB
+ *
  * @typedef {object} ClientOptions  what is left out takes the default
  * @property {string | (string | string[])[]} [servers]  addresses of session endpoints (ws or wss), tried one after the other; those of a list within the list are
  *   a group, tried in a random order, so that clients spread over them. After a broken session the same server is tried first. In a page, /session of the page's own host
