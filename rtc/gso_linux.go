@@ -161,7 +161,7 @@ func (s *socket) read() {
 			if whole {
 				s.take(p)
 			} else {
-				packets.Put(p)
+				packetPool.Put(p)
 			}
 		}
 	}
@@ -169,7 +169,7 @@ func (s *socket) read() {
 
 // renew gives a place in the reader a buffer.
 func (r *reader) renew(i int) {
-	p := packets.Get().(*packet)
+	p := packetPool.Get().(*packet)
 	r.packets[i] = p
 	r.vectors[i].Base = &p.data[0]
 	r.vectors[i].SetLen(len(p.data))

@@ -15,10 +15,10 @@ func (s *socket) send(b *batch, groups []outgroup) { s.sendEach(b, groups) }
 // read hands out what comes, until the socket is closed.
 func (s *socket) read() {
 	for {
-		p := packets.Get().(*packet)
+		p := packetPool.Get().(*packet)
 		n, from, err := s.conn.ReadFromUDPAddrPort(p.data[:])
 		if err != nil {
-			packets.Put(p)
+			packetPool.Put(p)
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}

@@ -145,7 +145,7 @@ func (c *muxConn) close() {
 	c.closed = true
 	for p := c.first; p != nil; {
 		next := p.next
-		packets.Put(p)
+		packetPool.Put(p)
 		p = next
 	}
 	c.first, c.last, c.waiting = nil, nil, 0
@@ -183,7 +183,7 @@ func (h *muxHandle) ReadFromAddrPort(b []byte) (int, netip.AddrPort, error) {
 	h.waiting--
 	h.mu.Unlock()
 	n, from := copy(b, p.data[:p.n]), p.from
-	packets.Put(p)
+	packetPool.Put(p)
 	return n, from, nil
 }
 

@@ -274,7 +274,7 @@ type packet struct {
 	data [receiveMTU]byte
 }
 
-var packets = sync.Pool{New: func() any { return new(packet) }}
+var packetPool = sync.Pool{New: func() any { return new(packet) }}
 
 // take hands a packet to whom it is for. It is the packet's owner afterwards.
 func (s *socket) take(p *packet) {
@@ -286,7 +286,7 @@ func (s *socket) take(p *packet) {
 	}
 	if c == nil || !c.put(p) {
 		s.mux.strangers.Add(1)
-		packets.Put(p)
+		packetPool.Put(p)
 	}
 }
 

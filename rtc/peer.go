@@ -37,6 +37,10 @@ type Peer struct {
 	closed   bool
 	channels int
 	bound    [2]bound // by slot
+
+	receiving sync.Mutex
+	received  [2]*receiver // by slot
+	clock     peerClock
 }
 
 func newPeer(e *Engine, o PeerOptions) (*Peer, error) {
@@ -106,6 +110,7 @@ func (p *Peer) watch() {
 		}
 	})
 	p.pc.OnDataChannel(p.accept)
+	p.pc.OnTrack(p.receive)
 }
 
 // input tells the machine and hands on what follows.
