@@ -88,6 +88,7 @@ type rtcPeer struct {
 	release func()           // of the guard
 	doom    lifecycle.Reason // it was closed before it was made
 	over    bool
+	wanted  time.Time // when a keyframe was last asked for
 	ended   lifecycle.Reason
 	offer   string // the last, and the answer to it
 	answer  string
@@ -235,10 +236,19 @@ func (p *rtcPeer) publishes(o *rtc.PeerOptions) error {
 // keyframeInterval is after how much time without a keyframe a client that publishes is asked for one. Browsers make none on their own, and viewers of other protocols cannot ask.
 const keyframeInterval = 4 * time.Second
 
+// keyframePause is how soon after a request for a keyframe another one is made: many viewers who want one want the same.
+const keyframePause = 500 * time.Millisecond
+
 // wantKeyframe asks the client that publishes for a keyframe.
 func (p *rtcPeer) wantKeyframe() {
+	now := time.Now()
 	p.mu.Lock()
 	peer := p.peer
+	if now.Sub(p.wanted) < keyframePause {
+		peer = nil
+	} else {
+		p.wanted = now
+	}
 	p.mu.Unlock()
 	if peer != nil {
 		peer.RequestKeyframe()

@@ -245,8 +245,8 @@ func (r *rig) request(method, path, body string, headers ...string) (*http.Respo
 	return resp, string(b)
 }
 
-// post offers and takes the answer; it returns the path of the session and its ETag.
-func (r *rig) post(path string, c *rtcClient) (location, etag string) {
+// signOn offers and takes the answer; it returns the path of the session and its ETag.
+func (r *rig) signOn(path string, c *rtcClient) (location, etag string) {
 	r.t.Helper()
 	resp, body := r.request(http.MethodPost, path, c.offer(), "Content-Type", sdpType)
 	if resp.StatusCode != http.StatusCreated || resp.Header.Get("Content-Type") != sdpType {
@@ -297,7 +297,7 @@ func TestWHEP(t *testing.T) {
 	r := serve(t, withRTC())
 	r.feedPlain("/live/cam1", true)
 	c := newRTCClient(t)
-	location, _ := r.post("/live/cam1/whep", c)
+	location, _ := r.signOn("/live/cam1/whep", c)
 	if !strings.HasPrefix(location, "/live/cam1/whep/") {
 		t.Errorf("location %q", location)
 	}
@@ -357,7 +357,7 @@ func TestWHIP(t *testing.T) {
 	r := serve(t, withRTC())
 	track, _ := h264Clip(t)
 	c := newRTCClient(t, track, opusTrack())
-	location, _ := r.post("/live/cam1/whip", c)
+	location, _ := r.signOn("/live/cam1/whip", c)
 	c.publishPlain()
 	w := r.login()
 	w.say(`{"t":"play","path":"/live/cam1"}`)
@@ -368,7 +368,7 @@ func TestWHIP(t *testing.T) {
 		}
 	}
 	viewer := newRTCClient(t)
-	r.post("/live/cam1/whep", viewer)
+	r.signOn("/live/cam1/whep", viewer)
 	viewer.got(10, media.Video)
 	viewer.got(10, media.Audio)
 	r.request(http.MethodDelete, location, "")
