@@ -1,9 +1,10 @@
 import { ReasonError, reason } from "./reasons.js";
 import { light } from "./states.js";
 import { Driver } from "./driver.js";
+import { checkPath } from "./follow.js";
 import { History } from "./history.js";
 import { filled } from "./options.js";
-import { Play, Source, Subject, Subscription, guard } from "./subscription.js";
+import { Play, Signals, Source, Subject, Subscription, guard } from "./subscription.js";
 
 /**
  * @typedef {import("./reasons.js").Reason} Reason
@@ -14,7 +15,8 @@ import { Play, Source, Subject, Subscription, guard } from "./subscription.js";
  * @typedef {import("./subscription.js").Queue<ClientEvent>} Events
  *
  * What happened, as one flat record like the server's: kinds are "state" (from, state, server, transport, attempt, delay), "transport" (from: the session goes on
- * over another one, without a break), "moved" (from: on another server, without a break), "status", "gap", "media", "error" and "drain".
+ * over another one, without a break), "moved" (from: on another server, without a break), "status", "gap", "media", "switch" (path, from, transport, detail: a player goes from
+ * WebSocket media to WebRTC or back, and why), "error" and "drain".
  * @typedef {object} ClientEvent
  * @property {number} seq  counts from 0
  * @property {Date} time
@@ -57,6 +59,8 @@ export class Client {
   #plays = new Map();
   /** @type {Map<string, Source>} */
   #sources = new Map();
+  /** @type {Set<Signals>} */
+  #signals = new Set();
   /** What publish and call wait for, by id. @type {Map<number, {what: string, resolve: (answer: any) => void, reject: (e: Error) => void}>} */
   #requests = new Map();
   /** @type {{promise: Promise<void>, resolve: () => void, reject: (e: Error) => void} | undefined} */
@@ -349,6 +353,19 @@ export class Client {
     return play;
   }
 
+  /**
+   * The signals of WebRTC about a path, as they come and go: Player and Publisher use them.
+   * @param {string} path @param {((message: import("./protocol.js").Signal) => void) | null} [onmessage]
+   * @returns {Signals}
+   * @throws {ReasonError} the path makes no sense
+   */
+  signals(path, onmessage) {
+    checkPath("signals", path);
+    const signals = new Signals(path, onmessage ?? undefined, () => this.#signals.delete(signals), (data) => this.#driver.do((m) => m.signal(path, data)));
+    this.#signals.add(signals);
+    return signals;
+  }
+
   /** @param {import("./machine.js").StateOut & {delay?: number}} o */
   #entered({ from, to, reason: why, delay }) {
     if (to === "disconnected") this.#stopped(why ?? reason("done"));
@@ -365,8 +382,8 @@ export class Client {
     this.#ready?.reject(new ReasonError(`hawser: ${this.server}`, why));
     this.#ready = undefined;
     for (const subject of this.#subjects.values()) for (const s of subject.subscriptions) s.end();
-    for (const of of [this.#plays, this.#sources]) for (const handle of of.values()) handle.end();
-    for (const map of [this.#subjects, this.#plays, this.#sources]) map.clear();
+    for (const of of [this.#plays, this.#sources, this.#signals]) for (const handle of of.values()) handle.end();
+    for (const map of [this.#subjects, this.#plays, this.#sources, this.#signals]) map.clear();
   }
 
   /** @param {import("./machine.js").Event} m */
@@ -382,6 +399,8 @@ export class Client {
         return this.#media(m);
       case "wanted":
         return this.#wanted(m);
+      case "signal":
+        return [...this.#signals].forEach((s) => s.path === m.path && s.deliver(m));
       case "snapshot":
       case "update":
       case "window":
@@ -434,6 +453,11 @@ export class Client {
       else source.wanted.delete(m.path);
       source.deliver(m);
     }
+  }
+
+  /** Adds to the log what is done for the application by others than this object. @param {Omit<ClientEvent, "seq" | "time" | "light">} what @internal */
+  note(what) {
+    this.#note(what);
   }
 
   /** @param {Omit<ClientEvent, "seq" | "time" | "light">} what */

@@ -1,10 +1,11 @@
 import { SUBPROTOCOL } from "./protocol.js";
 import { reason } from "./reasons.js";
 import { openPlain } from "./plain.js";
+import { openChannel } from "./channel.js";
 
 /**
  * @typedef {import("./reasons.js").Reason} Reason
- * @typedef {"websocket" | "events" | "poll"} Transport
+ * @typedef {"websocket" | "events" | "poll" | "webrtc"} Transport
  *
  * A connection that stands.
  * @typedef {object} Wire
@@ -24,10 +25,14 @@ import { openPlain } from "./plain.js";
  * @property {typeof fetch} fetch
  * @property {Transport[]} transports  in the order in which they are tried
  * @property {number} fallbackAfter  ms after which the next transport is tried
+ * @property {RTCIceServer[]} [iceServers]  STUN and TURN, for webrtc
  */
 
 /** The transports of a session, in the order in which they are tried: server-sent events and long polling carry what the client sends in POSTs. @type {readonly Transport[]} */
 export const TRANSPORTS = Object.freeze(["websocket", "events", "poll"]);
+
+/** All that may be asked for: a data channel of WebRTC, too. @type {readonly Transport[]} */
+export const ALL_TRANSPORTS = Object.freeze([...TRANSPORTS, "webrtc"]);
 
 /** How long the transport that worked is tried first, in ms. */
 const REMEMBERED = 10 * 60_000;
@@ -123,7 +128,9 @@ export function dial(server, o, memory, to) {
 
 /** Opens a connection by one transport. @param {Transport} transport @param {string} server @param {DialOptions} o @param {To} to @returns {() => void} */
 function open(transport, server, o, to) {
-  return transport === "websocket" ? openWebSocket(server, o, to) : openPlain(transport, server, o, to);
+  if (transport === "websocket") return openWebSocket(server, o, to);
+  if (transport === "webrtc") return openChannel(server, o, to);
+  return openPlain(transport, server, o, to);
 }
 
 /** @param {string} server @param {DialOptions} o @param {To} to @returns {() => void} */

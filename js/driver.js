@@ -289,13 +289,15 @@ export class Driver {
 
   // Moves.
 
-  /** Tries now and then to get from a fallback back to a WebSocket. @param {number} wait  about how long until then */
+  /** Tries now and then to get from a fallback back to a transport that comes before it, unless that is a fallback, too. @param {number} wait  about how long until then */
   #upgrade(wait) {
     this.#timers.clear("upgrade");
-    if (this.transport === "websocket" || !this.#o.transports.includes("websocket")) return;
+    const { transports } = this.#o;
+    const better = transports.slice(0, transports.findIndex((t) => t === this.transport)).filter((t) => t === "websocket" || t === "webrtc");
+    if (better.length === 0) return;
     this.#timers.set("upgrade", wait * (0.5 + this.#o.random() / 2), async () => {
       const wire = this.#wire;
-      const o = { ...this.#o, transports: /** @type {["websocket"]} */ (["websocket"]) };
+      const o = { ...this.#o, transports: better };
       const moved = await this.#move(this.server, o, this.#o.fallbackAfter);
       if (!moved && this.#wire === wire) this.#upgrade(Math.min(2 * wait, this.#o.upgradeMax));
     });

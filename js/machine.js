@@ -1,5 +1,5 @@
-import { VERSION, ProtocolError, parseMedia, parseMessage, wrongVersion } from "./protocol.js";
-import { ReasonError, reason, reasonByCode, reasonFromWire } from "./reasons.js";
+import { VERSION, ProtocolError, parseMedia, parseMessage } from "./protocol.js";
+import { ReasonError, reason, reasonByCode, reasonFromWire, wrongVersion } from "./reasons.js";
 import { INITIAL, may } from "./states.js";
 import { Following, checkPath } from "./follow.js";
 import { Held } from "./held.js";
@@ -165,7 +165,7 @@ export class Machine {
   }
 
   /**
-   * Says something about the WebRTC peer of a path, in a move on both connections: an offer that comes twice gets the same answer twice.
+   * Says something about the WebRTC peer of a path: on the connection that stands, and again on the one that the session moves to, if it is about to. An offer that comes twice gets the same answer twice.
    * @param {string} path @param {any} data
    * @throws {ReasonError} the path makes no sense, or there is no connection: what was to be said is old by the next one
    */
@@ -291,7 +291,7 @@ export class Machine {
     const m = parseMessage(text);
     if (m.t === "error" || m.t === "ejected" || m.t === "bye") throw new ReasonError("move", reasonFromWire(m.reason) ?? reason("shutdown"));
     if (m.t !== "welcome") return false;
-    if (m.version !== VERSION) throw new ReasonError("move", wrongVersion(m.version));
+    if (m.version !== VERSION) throw new ReasonError("move", wrongVersion(m.version, VERSION));
     this.out = this.out.filter((o) => o.do !== "send" && o.do !== "close");
     this.#moving = false;
     this.#moveEnd = undefined;
@@ -339,7 +339,7 @@ export class Machine {
     if (m.t === "ping") return this.#send({ t: "pong", id: m.id });
     if (m.t === "error" || m.t === "ejected" || m.t === "bye") return this.#endedByWord(m.reason);
     if (m.t !== "welcome" || !this.#greeting) return;
-    if (m.version !== VERSION) return this.giveUp(wrongVersion(m.version));
+    if (m.version !== VERSION) return this.giveUp(wrongVersion(m.version, VERSION));
     if (m.resumed) this.#to("reconnected");
     this.#to("logged_in");
     this.#welcomed(m);

@@ -1,4 +1,4 @@
-import { TRANSPORTS } from "./dial.js";
+import { ALL_TRANSPORTS, TRANSPORTS } from "./dial.js";
 
 /**
  * @typedef {import("./dial.js").Transport} Transport
@@ -8,18 +8,10 @@ import { TRANSPORTS } from "./dial.js";
  * @property {boolean} renewal  the session stands and its credentials are about to end
  * @property {AbortSignal} signal  nobody waits for the answer any more
  *
- * @typedef {object} MachineOptions  what the machine of a session is made with
- * @property {string} client  what hello says
- * @property {string} [token]
- * @property {boolean} [provider]  credentials are asked for at each login: `credentials` or `credentialsFailed` is to be called
- * @property {string} [publisher]  names this client: 16 to 64 random letters, digits, "-" and "_"; without it requests that are sent again may be done twice
- * @property {number} [maxPending]  the most publishes and calls without an answer: 16,384
- * @property {number} [maxHeld]  the most bytes that are held during a pause: 8 MiB
- *
  * @typedef {object} ClientOptions  what is left out takes the default
  * @property {string | (string | string[])[]} [servers]  addresses of session endpoints (ws or wss), tried one after the other; those of a list within the list are
  *   a group, tried in a random order, so that clients spread over them. After a broken session the same server is tried first. In a page, /session of the page's own host
- * @property {Transport[]} [transports]  what may carry the session, in the order in which they are tried: websocket, events, poll. What worked with a server is
+ * @property {Transport[]} [transports]  what may carry the session, in the order in which they are tried: websocket, events, poll; also webrtc, a data channel. What worked with a server is
  *   tried first for ten minutes
  * @property {string} [token]  the credential, where there is no `credentials`
  * @property {(r: CredentialsRequest) => string | Promise<string>} [credentials]  is asked for a credential at each login, and before one ends that the server says has an end.
@@ -40,8 +32,17 @@ import { TRANSPORTS } from "./dial.js";
  * @property {number} [history]  how many events `log` keeps: 200
  * @property {number} [stateHistory]  how many changes of state are kept: 1024
  * @property {import("./dial.js").WebSocketClass} [WebSocket]  the browser's
+ * @property {RTCIceServer[]} [iceServers]  STUN and TURN servers for a session over webrtc: none
  * @property {typeof fetch} [fetch]  the browser's
  * @property {() => number} [random]  from 0 to 1, for the back-off and the order of servers: Math.random
+ *
+ * @typedef {object} MachineOptions
+ * @property {string} client  what hello says
+ * @property {string} [token]
+ * @property {boolean} [provider]  credentials are asked for at each login: `credentials` or `credentialsFailed` is to be called
+ * @property {string} [publisher]  names this client: 16 to 64 random letters, digits, "-" and "_"; without it requests that are sent again may be done twice
+ * @property {number} [maxPending]  the most publishes and calls without an answer: 16,384
+ * @property {number} [maxHeld]  the most bytes that are held during a pause: 8 MiB
  */
 
 const DEFAULTS = {
@@ -77,9 +78,9 @@ export function filled(options) {
   }
   const WebSocket = given.WebSocket ?? globalThis.WebSocket, fetch = given.fetch ?? globalThis.fetch?.bind(globalThis);
   const wanted = given.transports ?? [...TRANSPORTS];
-  const bad = wanted.find((t) => !TRANSPORTS.includes(t));
-  if (bad) throw new RangeError(`hawser: transport ${JSON.stringify(bad)}: want ${TRANSPORTS.join(", ")}`);
-  const transports = wanted.filter((t) => (t === "websocket" ? WebSocket : fetch));
+  const bad = wanted.find((t) => !ALL_TRANSPORTS.includes(t));
+  if (bad) throw new RangeError(`hawser: transport ${JSON.stringify(bad)}: want ${ALL_TRANSPORTS.join(", ")}`);
+  const transports = wanted.filter((t) => (t === "websocket" ? WebSocket : Boolean(fetch) && (t !== "webrtc" || globalThis.RTCPeerConnection)));
   if (transports.length === 0) throw new RangeError("hawser: there is no WebSocket and no fetch here; give them in the options");
   return { ...DEFAULTS, ...given, groups, transports, WebSocket, fetch };
 }

@@ -1,59 +1,66 @@
-import { fragmentTrack, splitInit } from "./boxes.js";
-import { TrackBuffer } from "./buffer.js";
-import { Edge } from "./edge.js";
+import { Cover } from "./cover.js";
 import { Frames } from "./frames.js";
+import { Ladder } from "./ladder.js";
+import { Networks } from "./networks.js";
+import { OverWebRTC } from "./overwebrtc.js";
+import { OverWebSocket } from "./overwebsocket.js";
+import { reason } from "./reasons.js";
 import { guard } from "./subscription.js";
 
 /**
  * @typedef {import("./client.js").Client} Client
- * @typedef {import("./protocol.js").Media} Media
  * @typedef {import("./protocol.js").MediaInfo} MediaInfo
- * @typedef {import("./protocol.js").Track} Track
  * @typedef {import("./machine.js").SubjectEvent} SubjectEvent
  * @typedef {import("./frames.js").Frame} Frame
+ * @typedef {import("./ladder.js").Way} Way
  *
  * @typedef {object} PlayerOptions  what is left out takes the default
- * @property {number} [latency]  how far behind what is received the picture should be, in seconds: 0.4. Less stalls sooner.
+ * @property {number} [latency]  how far behind what is received the picture should be over the WebSocket, in seconds: 0.4. Less stalls sooner
  * @property {number} [maxLatency]  the most that stalls may make of it, in seconds: 2
  * @property {number} [jump]  further behind than that by so many seconds, the player jumps; nearer it plays a little faster: 3
  * @property {number} [backBuffer]  how much of the past is kept, in seconds: 10
  * @property {number} [held]  how many data updates may wait for their frames: 10,000
  * @property {boolean} [muted]  start muted: true. Without, it is muted all the same when the browser allows no sound before a click
  * @property {boolean} [data]  subscribe to the data on the path: true
+ * @property {Way[]} [transports]  what may bring the media; one alone is pinned: both, "webrtc" and "websocket"
+ * @property {boolean} [incomplete]  play over WebRTC, too, what it carries only without its sound or its picture (AAC, for one): false
+ * @property {Omit<import("./ladder.js").LadderOptions, "transports">} [ladder]  its times
+ * @property {RTCIceServer[]} [iceServers]  instead of those that the server names
+ * @property {RTCIceTransportPolicy} [icePolicy]  "relay": only by TURN
+ * @property {number} [jitterBuffer]  over WebRTC: how long the browser should hold frames back so that they come evenly, in ms; as it sees fit
  *
  * "waiting": nobody publishes, or nothing came so far; "starting": media comes in; "playing"; "stalled": playback ran dry; "paused": by the element's controls;
  * "blocked": the browser wants a click first; "gone": the play was refused or is over; "unsupported": the browser has no decoder; "closed".
  * @typedef {"waiting" | "starting" | "playing" | "stalled" | "paused" | "blocked" | "gone" | "unsupported" | "closed"} PlayerState
+ *
+ * @typedef {{from: Way | "", to: Way, why: string, at: Date}} Switch  from what to what the picture went, and the evidence for it
  */
 
-const DEFAULTS = { latency: 0.4, maxLatency: 2, jump: 3, backBuffer: 10, held: 10_000, muted: true, data: true };
+const DEFAULTS = {
+  latency: 0.4, maxLatency: 2, jump: 3, backBuffer: 10, held: 10_000, muted: true, data: true,
+  transports: /** @type {Way[]} */ (["webrtc", "websocket"]), incomplete: false, ladder: {},
+  iceServers: /** @type {RTCIceServer[] | undefined} */ (undefined), icePolicy: /** @type {RTCIceTransportPolicy | undefined} */ (undefined),
+  jitterBuffer: /** @type {number | undefined} */ (undefined),
+};
 
-/** How often the playhead is looked after, in ms. */
-const TICK = 100;
-
-/** The first pieces come in a burst from the last keyframe; so many ms after the first one the playhead is placed. */
-const BURST = 200;
+/** How often the playhead is looked after, and how often the numbers of a WebRTC connection, in ms. */
+const TICK = 100, LOOK = 200;
 
 /** So many ms without a presented frame, frames are no longer waited for: the page is hidden, or there is no picture. */
 const UNSEEN = 500;
 
-/** So many ms without a stall let the latency shrink. */
-const CALM = 5000;
-
 /** After a stall, the player jumps when it is further behind than it should be by so many seconds. */
 const RESUMED = 0.5;
 
-/** While paused, so many seconds of what comes are kept. */
-const AHEAD = 30;
+/** WebSocket media is something to go on with when it is ahead of the last frame by so many seconds. */
+const AHEAD = 0.3;
 
-/** After an error of the browser's decoder the player starts again, at most once in so many ms. */
-const RESTART = 2000;
-
-/** The browser's class; on an iPhone it has another name. @returns {typeof MediaSource | undefined} */
-const mediaSource = () => globalThis.MediaSource ?? /** @type {any} */ (globalThis).ManagedMediaSource;
+/** What is listened to of the element. */
+const EVENTS = ["waiting", "playing", "pause", "play", "error"];
 
 /**
- * Plays the media of a path in a <video>, near the live edge, and hands out the data of the same path at the frame that it belongs to.
+ * Plays the media of a path in a <video>, near the live edge, and hands out the data of the same path at the frame that it belongs to. Media comes over the session's WebSocket
+ * at once, and over WebRTC as soon as that has proved itself; what fails gives way to the other without the application doing anything.
  *
  *     const player = new Player(client, "/live/cam1", video);
  *     player.ondata = (m, frame) => { if (m.t === "update" && frame) draw(m.data, frame.mediaTime); };
@@ -69,44 +76,41 @@ export class Player {
   ondata;
   /** Called after each change of state, with a sentence where there is something to say. @type {((state: PlayerState, detail: string) => void) | undefined} */
   onstate;
+  /** Called when the picture goes over to another transport, with the evidence. @type {((change: Switch) => void) | undefined} */
+  ontransport;
   /** @type {PlayerState} */
   state = "waiting";
   /** What is said about the state. */
   detail = "";
-  /** What the server said last of the stream. @type {MediaInfo | undefined} */
-  info;
+  /** What brings the picture. @type {Way | ""} */
+  transport = "";
 
   #o;
   #client;
   #path;
   #video;
-  #edge;
+  #ws;
+  #rtc;
+  #ladder;
+  #cover;
+  #networks = new Networks();
   /** @type {Frames<SubjectEvent>} */
   #frames;
-  /** @type {import("./subscription.js").Play | undefined} */
-  #play;
   /** @type {import("./subscription.js").Subscription | undefined} */
   #data;
-  /** @type {MediaSource | undefined} */
-  #media;
-  #url = "";
-  /** The track, its buffer and what is played of it, by the number in fragments. @type {Map<number, TrackBuffer>} */
-  #buffers = new Map();
-  #kinds = "";
-  #without = ""; // what is not played, and why
-  /** Came before the media source was open. @type {Media[]} */
-  #early = [];
-  #epoch = "";
-  #offset = -1;
-  #first = 0; // when the first fragment came
+  #unobserve = () => {};
   #seen = 0; // when a frame was last presented
   #presented = 0; // by the element's count
-  #calm = 0;
-  #restarted = 0;
+  #framesPresented = 0;
+  #looked = 0; // when the numbers of WebRTC were
+  #attempt = 0; // the ladder's, as far as it was followed
+  #restarts = 0;
+  /** The stream that the element shows, or is about to. @type {MediaStream | undefined} */
+  #stream;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #timer;
   #callback = 0;
-  #counts = { framesPresented: 0, fragments: 0, bytes: 0, stalls: 0, jumps: 0, holes: 0, skipped: 0, discontinuities: 0, restarts: 0 };
+  #closed = false;
 
   /** @param {Client} client @param {string} path @param {HTMLVideoElement} video @param {PlayerOptions} [options] */
   constructor(client, path, video, options = {}) {
@@ -114,8 +118,22 @@ export class Player {
     this.#path = path;
     this.#video = video;
     this.#o = { ...DEFAULTS, ...Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined)) };
-    this.#edge = new Edge(this.#o);
     this.#frames = new Frames((m, frame) => guard(this.ondata, m, frame), this.#o.held);
+    this.#cover = new Cover(video);
+    this.#ladder = new Ladder({ ...this.#o.ladder, transports: this.#o.transports });
+    this.#ws = new OverWebSocket(client, path, video, this.#o, {
+      info: (m) => this.#status(m),
+      frame: (dts) => this.#frames.received(dts),
+      anew: () => this.#frames.release(),
+      state: (state, detail) => this.#told(state, detail),
+      run: () => this.#run(),
+    });
+    this.#rtc = new OverWebRTC(client, path, this.#o, () => this.#step());
+  }
+
+  /** What the server said last of the stream, while media came over the session. @returns {MediaInfo | undefined} */
+  get info() {
+    return this.#ws.info;
   }
 
   /** Plays until close is called; to be called once. */
@@ -123,48 +141,57 @@ export class Player {
     const v = this.#video;
     v.muted = this.#o.muted;
     v.playsInline = true;
-    for (const name of ["waiting", "playing", "pause", "play", "error"]) v.addEventListener(name, this.#happened);
+    for (const name of EVENTS) v.addEventListener(name, this.#happened);
     if (this.#o.data) this.#data = this.#client.subscribe(this.#path, (m) => this.#received(m));
-    this.#begin();
+    let past = true; // an observer is told that first
+    this.#unobserve = this.#client.observe((e) => !past && e.state === "logged_in" && e.from !== "paused" && this.#linked());
+    past = false;
     this.#timer = setInterval(() => this.#tick(), TICK);
+    this.#step();
     this.#watchFrames();
   }
 
   /** Stops, and leaves the element empty. */
   close() {
-    if (this.state === "closed") return;
+    if (this.#closed) return;
+    this.#closed = true;
     clearInterval(this.#timer);
+    this.#unobserve();
+    this.#networks.close();
     this.#video.cancelVideoFrameCallback?.(this.#callback);
-    for (const name of ["waiting", "playing", "pause", "play", "error"]) this.#video.removeEventListener(name, this.#happened);
+    for (const name of EVENTS) this.#video.removeEventListener(name, this.#happened);
     this.#data?.close();
-    this.#play?.close();
+    this.#ws.stop();
+    this.#rtc.close();
     this.#frames.release();
-    this.#detach();
     this.#to("closed");
+    this.#ws.hide();
+    this.#unstream();
+    this.#cover.lift();
   }
 
   /** Goes to the live edge. */
   live() {
-    this.#edge.reset();
-    this.#tick();
+    if (this.#ws.shown) this.#ws.live();
   }
 
   /**
    * Numbers for people and tests: frames presented to the viewer, bytes of sound that were decoded (0 where the browser does not tell), how far the picture is
-   * behind what was received, and so on. Times are in seconds.
+   * behind what was received, and so on. Times are in seconds; `webrtc` is the WebRTC side: where the ladder stands, both ends' ICE, and the browser's numbers.
    */
   stats() {
     const v = /** @type {HTMLVideoElement & {webkitAudioDecodedByteCount?: number, webkitVideoDecodedByteCount?: number}} */ (this.#video);
-    const range = this.#ranges().at(-1);
+    const rtc = this.#rtc.peer?.stats;
+    const over = this.#ws.shown ? this.#ws.stats() : { latency: (rtc?.delay ?? 0) / 1000, targetLatency: 0, buffered: 0 };
     return {
-      ...this.#counts,
+      ...this.#ws.counts,
+      ...over,
+      framesPresented: this.#framesPresented,
       state: this.state,
+      transport: this.transport,
       framesDropped: v.getVideoPlaybackQuality?.().droppedVideoFrames ?? 0,
       audioDecodedBytes: v.webkitAudioDecodedByteCount ?? 0,
       videoDecodedBytes: v.webkitVideoDecodedByteCount ?? 0,
-      latency: range && v.readyState > 0 ? Math.max(0, range.end - v.currentTime) : 0,
-      targetLatency: this.#edge.target,
-      buffered: range ? range.end - range.start : 0,
       playbackRate: v.playbackRate,
       currentTime: v.currentTime,
       mediaTime: this.#frames.shown ?? 0,
@@ -173,218 +200,162 @@ export class Player {
       height: v.videoHeight,
       codecs: (this.info?.tracks ?? []).map((t) => t.codec),
       held: this.#frames.held,
+      webrtc: { phase: this.#ladder.phase, detail: this.#ladder.detail, attempts: this.#ladder.want.attempt, why: this.#ladder.want.why, ...this.#rtc.views(), ...rtc },
     };
   }
 
   // The session's side.
 
-  #begin() {
-    try {
-      this.#play = this.#client.play(this.#path, (m) => (m.t === "media" ? this.#status(m) : this.#fragment(m)));
-    } catch (e) {
-      this.#to("gone", /** @type {Error} */ (e).message);
-    }
-  }
-
   /** @param {SubjectEvent} m */
   #received(m) {
-    const frames = !this.info || this.info.status === "live";
-    if (m.t === "update" && m.time !== undefined && frames && this.state !== "unsupported") this.#frames.hold(m.time / 1000, m);
+    const live = !this.info || this.info.status === "live", timed = this.transport !== "webrtc" || this.#rtc.clock.known;
+    if (m.t === "update" && m.time !== undefined && live && timed && this.state !== "unsupported") this.#frames.hold(m.time / 1000, m);
     else guard(this.ondata, m, null);
   }
 
   /** @param {MediaInfo} m */
   #status(m) {
-    this.info = m;
-    this.#counts.skipped += m.skipped ?? 0;
     if (m.status === "waiting") this.#to("waiting", m.reason?.text);
-    if (m.status !== "gone") return;
-    this.#play = undefined;
-    this.#frames.release();
-    this.#to("gone", m.reason?.text);
+    if (m.status === "gone") this.#told("gone", m.reason?.text ?? "");
+    else this.#step();
   }
 
-  /** @param {Media} m */
-  #fragment(m) {
-    this.#counts.bytes += m.data.length;
-    if (m.epoch !== this.#epoch) this.#newLife(m.epoch);
-    if (m.init) return this.#init(m);
-    this.#counts.fragments++;
-    if (m.discontinuity) this.#counts.discontinuities++;
-    if (m.offset <= this.#offset) return; // again, after a reconnect
-    this.#offset = m.offset;
-    if (m.kind === "video") this.#frames.received(m.dts / 1e6);
-    if (this.#media?.readyState === "open") this.#append(m);
-    else this.#early.push(m);
+  /** Said of WebSocket media. @param {"starting" | "gone" | "unsupported"} state @param {string} detail */
+  #told(state, detail) {
+    if (state === "gone") {
+      this.#frames.release();
+      this.#rtc.end("the play is over");
+    }
+    if (state === "gone" || this.transport !== "webrtc") this.#to(state, detail);
   }
 
-  /** The stream began anew, and its time with it. @param {string} epoch */
-  #newLife(epoch) {
-    if (this.#epoch) this.#frames.release();
-    this.#epoch = epoch;
-    this.#offset = -1;
-    this.#first = 0;
-    this.#edge.reset();
-    for (const b of this.#buffers.values()) b.clear();
+  #linked() {
+    if (this.#ladder.phase === "waiting") this.#networks.changed(); // there is one again
+    this.#rtc.linked(this.#client.welcome?.resumed ?? false);
+    this.#step();
   }
 
-  /** @param {Media} m */
-  #init(m) {
-    const tracks = this.#playable(m.data);
-    if (tracks.length === 0) return;
-    const kinds = tracks.map((t) => t.kind).join();
-    if (!this.#media || kinds !== this.#kinds) return this.#attach(kinds, m);
-    if (this.#media.readyState !== "open") return void this.#early.push(m);
-    const before = [...this.#buffers.values()];
-    this.#buffers = new Map(tracks.map((t, i) => [t.id, before[i]]));
-    tracks.forEach((t, i) => before[i].init(t.init, t.mime));
-  }
+  // The ladder.
 
-  /**
-   * The tracks to play, video first: one of each kind, as far as the browser has decoders.
-   * @param {Uint8Array} init
-   */
-  #playable(init) {
-    const Source = mediaSource();
-    if (!Source) return this.#unsupported("this browser has no media source extensions");
-    const all = splitInit(init).flatMap((t) => {
-      const track = this.info?.tracks?.find((x) => x.id === t.id);
-      return track ? [{ ...t, mime: `${track.kind}/mp4; codecs="${track.codec}"`, codec: track.codec, kind: track.kind }] : [];
+  /** Lets the ladder look, and does what it wants. */
+  #step() {
+    if (this.#closed || ["gone", "paused"].includes(this.state) || !this.#timer) return;
+    const { info } = this, shown = this.#frames.shown;
+    const { newest } = this.#ws;
+    const want = this.#ladder.step(performance.now(), {
+      live: !info || info.status === "live",
+      stream: info?.status === "live" ? `${info.epoch} ${(info.tracks ?? []).map((t) => t.codec)}` : "",
+      refusal: this.#rtc.refusal,
+      ready: newest !== undefined && (shown === undefined || newest - shown > AHEAD),
+      broken: this.#ws.unsupported || undefined,
+      networks: this.#networks.count,
+      interval: this.#frames.interval * 1000,
+      peer: this.#rtc.evidence,
     });
-    const some = all.filter((t) => Source.isTypeSupported(t.mime));
-    const chosen = ["video", "audio"].flatMap((kind) => some.find((t) => t.kind === kind) ?? []);
-    if (chosen.length === 0) return this.#unsupported(`this browser has no decoder for ${all.map((t) => t.codec).join(" and ")}`);
-    const left = all.filter((t) => !some.includes(t));
-    this.#without = left.length === 0 ? "" : `without ${left.map((t) => t.kind).join()}: this browser has no decoder for ${left.map((t) => t.codec).join()}`;
-    return chosen;
+    if (want.attempt !== this.#attempt) this.#rtc.ask();
+    this.#attempt = want.attempt;
+    if (want.webrtc && !this.#rtc.peer) this.#rtc.open();
+    if (want.restarts !== this.#restarts) this.#rtc.peer?.restart();
+    this.#restarts = want.restarts;
+    const renewed = want.show === "webrtc" && this.#ladder.phase === "shown" && this.#rtc.stream !== this.#stream;
+    if (want.show !== "" && (want.show !== this.transport || renewed)) this.#switch(want.show, want.why);
+    if (this.#closed) return; // by the application, when it was told
+    if (!want.webrtc) this.#rtc.end(this.#ladder.detail);
+    if (want.websocket) this.#ws.ask();
+    else this.#ws.stop();
+    if (this.transport === "webrtc") this.#judge();
   }
 
-  /** @param {string} why @returns {never[]} */
-  #unsupported(why) {
-    this.#to("unsupported", why);
-    return [];
+  /** The state while WebRTC brings the picture. */
+  #judge() {
+    const { phase, detail } = this.#ladder;
+    if (phase !== "shown" && this.state === "playing") this.#to("stalled", detail);
+    if (phase === "off" && !this.#ladder.want.websocket) this.#to("unsupported", detail);
+  }
+
+  /** @param {Way} to @param {string} why */
+  #switch(to, why) {
+    const from = this.transport;
+    this.transport = to;
+    this.#stream = to === "webrtc" ? this.#rtc.stream : undefined;
+    this.#show(to, this.#stream);
+    if (from === to) return;
+    /** @type {Switch} */
+    const change = { from, to, why, at: new Date() };
+    if (from !== "") this.#rtc.switched(change);
+    if (from !== "") this.#client.note({ kind: "switch", path: this.#path, from, transport: to, detail: why });
+    guard(this.ontransport, change);
+  }
+
+  /** Gives the element to one of the two, under cover of its last picture. @param {Way} way @param {MediaStream | undefined} stream */
+  async #show(way, stream) {
+    if (this.#video.readyState > 1) await this.#cover.put();
+    if (this.transport !== way || this.#stream !== stream || this.#closed) return; // changed meanwhile
+    if (way === "websocket") {
+      this.#unstream();
+      return this.#ws.show();
+    }
+    this.#video.srcObject = stream ?? null;
+    this.#ws.hide();
+    this.#video.playbackRate = 1;
+    if (this.state !== "playing") this.#to("starting");
+    this.#run();
+  }
+
+  /** Takes the stream of WebRTC from the element. */
+  #unstream() {
+    if (this.#video.srcObject) this.#video.srcObject = null;
   }
 
   // The browser's side.
 
-  /** A new media source, for tracks of these kinds. @param {string} kinds @param {Media} init */
-  #attach(kinds, init) {
-    this.#detach();
-    const Source = /** @type {typeof MediaSource} */ (mediaSource());
-    const media = new Source();
-    this.#media = media;
-    this.#kinds = kinds;
-    this.#early = [];
-    this.#url = URL.createObjectURL(media);
-    if (!("MediaSource" in globalThis)) this.#video.disableRemotePlayback = true; // a managed media source wants it so
-    media.addEventListener("sourceopen", () => this.#media === media && this.#opened(media, init), { once: true });
-    this.#video.src = this.#url;
-    this.#to("starting", this.#without);
-  }
-
-  /** @param {MediaSource} media @param {Media} init */
-  #opened(media, init) {
-    media.duration = Infinity;
-    for (const t of this.#playable(init.data)) {
-      const b = new TrackBuffer(media, t.mime, t.kind === "video", () => {}, (e) => this.#media === media && this.#failed(e));
-      this.#buffers.set(t.id, b);
-      b.init(t.init, t.mime);
-    }
-    for (const m of this.#early.splice(0)) m.init ? this.#init(m) : this.#append(m);
-  }
-
-  #detach() {
-    this.#buffers.clear();
-    this.#early = [];
-    this.#media = undefined;
-    this.#first = 0;
-    this.#edge.reset();
-    if (!this.#url) return;
-    URL.revokeObjectURL(this.#url);
-    this.#url = "";
-    this.#video.removeAttribute("src");
-    this.#video.load();
-  }
-
-  /** @param {Media} m */
-  #append(m) {
-    this.#first ||= performance.now();
-    this.#buffers.get(fragmentTrack(m.data))?.append(/** @type {Uint8Array<ArrayBuffer>} */ (m.data), m.key, m.dts / 1e6);
-  }
-
-  /** The browser gives up what it was given: starts again. @param {Error} e */
-  #failed(e) {
-    const wait = Math.max(0, this.#restarted + RESTART - performance.now());
-    this.#restarted = performance.now() + wait;
-    this.#counts.restarts++;
-    this.#play?.close();
-    this.#play = undefined;
-    this.#detach();
-    this.#offset = -1;
-    this.#to("starting", e.message);
-    setTimeout(() => this.state !== "closed" && !this.#play && this.#begin(), wait);
-  }
-
   /** @param {globalThis.Event} e */
   #happened = (e) => {
-    if (!this.#media) return;
+    if (this.transport === "") return;
     if (e.type === "error") this.#failed(new Error(this.#video.error?.message || "the browser cannot decode this"));
     else if (e.type === "pause" && this.#video.readyState > 0) this.#to("paused");
-    else if (e.type === "play" && (this.state === "paused" || this.state === "blocked")) this.live();
+    else if (e.type === "play" && (this.state === "paused" || this.state === "blocked")) this.#unpaused();
     else if (e.type === "playing") this.#playing();
     else if (e.type === "waiting" && this.state === "playing") this.#stalled();
   };
 
+  /** @param {Error} e */
+  #failed(e) {
+    if (this.#ws.shown) this.#ws.failed(e);
+    else if (this.#rtc.peer) this.#rtc.peer.ended = reason("internal", e.message);
+  }
+
+  #unpaused() {
+    this.live();
+    if (this.transport === "webrtc") this.#to("starting");
+  }
+
   #playing() {
-    // The picture stood still already: rather jump now than play faster for long.
-    const resumed = this.state === "waiting" || this.state === "stalled";
-    const lag = (this.#ranges().at(-1)?.end ?? 0) - this.#video.currentTime;
-    if (resumed && lag > this.#edge.target + RESUMED) this.live();
-    this.#to("playing", this.#without);
+    if (this.#ws.shown && (this.state === "waiting" || this.state === "stalled")) this.#ws.resumed(RESUMED);
+    this.#to("playing", this.#ws.shown ? this.#ws.without : this.#rtc.about.without);
   }
 
   #stalled() {
+    if (!this.#ws.shown) return; // the ladder sees it
     if (this.info?.status === "waiting") return this.#to("waiting", this.info.reason?.text);
     if (this.#video.seeking) return;
-    this.#counts.stalls++;
-    this.#edge.stalled();
-    this.#calm = performance.now();
+    this.#ws.stalled();
     this.#to("stalled");
   }
 
-  #ranges() {
-    const b = this.#video.buffered, list = [];
-    for (let i = 0; i < b.length; i++) list.push({ start: b.start(i), end: b.end(i) });
-    return list;
-  }
-
-  /** Looks after the playhead, the buffers, and data for which no frames come. */
+  /** Looks after the playhead, the transports, and data for which no frames come. */
   #tick() {
     const v = this.#video, now = performance.now();
-    const ranges = this.#ranges(), end = ranges.at(-1)?.end ?? 0;
     const seen = now - this.#seen < UNSEEN;
-    if (!seen && this.#media && !v.paused && !v.seeking && v.readyState > 1) this.#frames.present(v.currentTime);
-    if (!seen && this.info && this.info.status !== "live") this.#frames.release();
-    if (ranges.length === 0 || now - this.#first < BURST) return;
-    if (!v.paused || this.#edge.lag === undefined) this.#steer(ranges);
-    const keep = Math.max(v.currentTime - this.#o.backBuffer, end - AHEAD);
-    for (const b of this.#buffers.values()) b.trim(keep);
-    if (now - this.#calm > CALM) {
-      this.#calm = now;
-      this.#edge.calm();
-    }
-  }
-
-  /** @param {import("./edge.js").Range[]} ranges */
-  #steer(ranges) {
-    const v = this.#video;
-    const move = this.#edge.step(v.currentTime, ranges);
-    if (v.playbackRate !== move.rate) v.playbackRate = move.rate;
-    if (move.seek === undefined) return;
-    if (move.why === "hole") this.#counts.holes++;
-    if (move.why === "behind") this.#counts.jumps++;
-    v.currentTime = move.seek;
-    if (move.why === "start" && v.paused) this.#run();
+    const time = seen ? undefined : this.#ws.plays ? v.currentTime : this.transport === "webrtc" ? this.#rtc.time() : undefined;
+    if (time !== undefined) this.#frames.present(time);
+    const none = this.transport === "webrtc" ? time === undefined : this.info && this.info.status !== "live";
+    if (!seen && none) this.#frames.release();
+    this.#ws.tick();
+    this.#step();
+    if (now - this.#looked < LOOK) return;
+    this.#looked = now;
+    void this.#rtc.peer?.look();
   }
 
   async #run() {
@@ -404,11 +375,21 @@ export class Player {
     this.#callback = this.#video.requestVideoFrameCallback((_, frame) => {
       this.#watchFrames();
       this.#seen = performance.now();
-      this.#counts.framesPresented += Math.max(1, frame.presentedFrames - this.#presented); // a new source counts from 0
+      this.#framesPresented += Math.max(1, frame.presentedFrames - this.#presented); // a new source counts from 0
       this.#presented = frame.presentedFrames;
-      this.#frames.present(frame.mediaTime);
-      if (this.info?.status === "live" && ["starting", "waiting", "stalled"].includes(this.state)) this.#playing();
+      this.#cover.lift();
+      this.#presentedAt(frame);
+      if ((!this.info || this.info.status === "live" || this.transport === "webrtc") && ["starting", "waiting", "stalled"].includes(this.state)) this.#playing();
     });
+  }
+
+  /** @param {VideoFrameCallbackMetadata} frame */
+  #presentedAt(frame) {
+    if (!this.#video.srcObject) return this.#frames.present(frame.mediaTime);
+    const time = this.#rtc.time(frame.rtpTimestamp);
+    if (time === undefined) return;
+    this.#frames.received(time);
+    this.#frames.present(time);
   }
 
   /** @param {PlayerState} state @param {string} [detail] */

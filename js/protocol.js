@@ -1,5 +1,3 @@
-import { reason } from "./reasons.js";
-
 /**
  * The messages of the session protocol, version 1 (docs/protocol.md): text messages are JSON objects with a "t",
  * binary messages are media behind a small header. Nothing here does I/O.
@@ -77,11 +75,6 @@ export const SUBPROTOCOL = "hawser.v1";
 
 /** The protocol version in hello and welcome. */
 export const VERSION = 1;
-
-/** Why a welcome of another version is not taken. @param {number} version */
-export function wrongVersion(version) {
-  return reason("unsupported", `version ${version}: this client speaks ${VERSION}`);
-}
 
 /** Most bytes of a path in UTF-8. */
 export const MAX_PATH = 255;

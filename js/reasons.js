@@ -56,6 +56,11 @@ export function reasonByCode(code, text) {
   return r && reason(r.word, text);
 }
 
+/** The peer speaks another version of the protocol. @param {number} version @param {number} ours */
+export function wrongVersion(version, ours) {
+  return reason("unsupported", `version ${version}: this client speaks ${ours}`);
+}
+
 /**
  * A reason as it came in a message, in which what is empty or false may be absent.
  * @param {Partial<Reason> | undefined} r

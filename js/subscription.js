@@ -323,6 +323,34 @@ export class Source extends Handle {
 }
 
 /**
+ * The signals about a path: what the server says of WebRTC, and what is said to it.
+ * @extends {Handle<import("./protocol.js").Signal>}
+ */
+export class Signals extends Handle {
+  #send;
+
+  /**
+   * @param {string} path @param {((message: import("./protocol.js").Signal) => void) | undefined} onmessage @param {() => void} leave
+   * @param {(data: {[name: string]: any}) => void} send @internal
+   */
+  constructor(path, onmessage, leave, send) {
+    super(path, onmessage, leave);
+    this.#send = send;
+  }
+
+  /** @param {{[name: string]: any}} data @returns {boolean} false when there is no connection: what was to be said is not said later */
+  send(data) {
+    if (this.ended) return false;
+    try {
+      this.#send(data);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+}
+
+/**
  * Calls what the application gave; an exception there is reported as uncaught and disturbs nothing else.
  * @template {any[]} A
  * @param {((...args: A) => void) | undefined | null} f

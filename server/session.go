@@ -74,6 +74,7 @@ type sessionConn struct {
 	expiry     *time.Timer   // of the credentials
 	readyData  []feed        // feeds that have something to send
 	readyMedia []feed
+	joined     int      // how many feeds found others on those lists since the session was last woken
 	gone       []string // paths whose subscription or play the server ended; who receives has yet to forget them
 	calls      map[uint64]context.CancelFunc
 	ended      bool
@@ -283,8 +284,7 @@ func (c *sessionConn) follow(r session.Subscribe) (subscription, error) {
 	if r.Window != nil {
 		return newWindowFeed(c, sub, r.Want), nil
 	}
-	start, image := startOf(sub, r)
-	return newDataFeed(c, sub, start, image, r.Want), nil
+	return newDataFeed(c, sub, startOf(sub, r), r.Want), nil
 }
 
 func (c *sessionConn) unsubscribe(path string) {

@@ -102,7 +102,7 @@ export class FakeVideo extends Target {
   cancelVideoFrameCallback() {
     this.#callback = undefined;
   }
-  present(mediaTime) {
-    this.#callback?.(0, { mediaTime, presentedFrames: ++this.#presented });
+  present(mediaTime, more) {
+    this.#callback?.(0, { mediaTime, presentedFrames: ++this.#presented, ...more });
   }
 }
