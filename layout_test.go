@@ -41,7 +41,7 @@ var mayImport = map[string][]string{
 	"server":    {"amf", "auth", "flv", "fmp4", "hook", "lifecycle", "media", "netio", "record", "relay", "ring", "rtc", "rtmp", "session", "store", "stream", "subject", "websocket"},
 	"js":        {},
 	"console":   {"js"},
-	"cmd/hawser": {"amf", "auth", "client", "console", "flv", "fmp4", "hook", "js", "lifecycle", "media", "netio", "record", "relay", "ring", "rtmp", "server", "session", "stream", "subject",
+	"cmd/hawser": {"amf", "auth", "client", "console", "flv", "fmp4", "hook", "js", "lifecycle", "media", "netio", "record", "relay", "ring", "rtc", "rtmp", "server", "session", "stream", "subject",
 		"websocket", "github.com/fsnotify/fsnotify", "github.com/spf13/cobra"},
 	"scripts/check": {},
 	"e2e":           {"amf", "client", "flv", "lifecycle", "media", "rtc", "rtmp", "session", "websocket"},

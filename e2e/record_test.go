@@ -82,7 +82,7 @@ func TestRecordKilled(t *testing.T) {
 	file := clip(t, seconds)
 	want := probe(t, file).packets()
 	dir := t.TempDir()
-	p := start(t, executable, "serve", "--http", "127.0.0.1:0", "--rtmp", "127.0.0.1:0", "--record-dir", dir, "--record", "/live/*", "--record-format", "flv,fmp4")
+	p := start(t, executable, "serve", "--http", "127.0.0.1:0", "--rtmp", "127.0.0.1:0", "--rtc", "", "--record-dir", dir, "--record", "/live/*", "--record-format", "flv,fmp4")
 	s := &server{program: p}
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()

@@ -69,7 +69,7 @@ type dataServer struct {
 func dataServers() []dataServer {
 	bare := regexp.MustCompile(`on (\S+)`)
 	return []dataServer{
-		{name: "hawser", lines: 1, ready: regexp.MustCompile(`http://(\S+)`), args: []string{"bench", "serve", "--http", "127.0.0.1:0", "--rtmp", ""}},
+		{name: "hawser", lines: 1, ready: regexp.MustCompile(`http://(\S+)`), args: []string{"bench", "serve", "--http", "127.0.0.1:0", "--rtmp", "", "--rtc", ""}},
 		{name: "bare loop", lines: 1, ready: bare, args: []string{"bench", "data", "bare"}, bare: true},
 		{name: "bare loop, gathering", lines: 1, ready: bare, args: []string{"bench", "data", "bare", "--gather", "1ms"}, bare: true},
 	}
