@@ -277,6 +277,7 @@ export class Player {
   #switch(to, why) {
     const from = this.transport;
     this.transport = to;
+    if (to === "webrtc" && this.#ws.newest !== undefined) this.#rtc.clock.near(this.#ws.newest);
     this.#stream = to === "webrtc" ? this.#rtc.stream : undefined;
     this.#show(to, this.#stream);
     if (from === to) return;
