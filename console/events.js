@@ -28,7 +28,7 @@ export class Events {
 
   /** @param {import("./js/client.js").ClientEvent} e */
   add(e) {
-    const why = e.kind === "switch" ? e.detail : e.reason && `${e.reason.word}${e.reason.text ? `: ${e.reason.text}` : ""}`;
+    const why = e.kind === "switch" || e.kind === "ladder" ? e.detail : e.reason && `${e.reason.word}${e.reason.text ? `: ${e.reason.text}` : ""}`;
     this.#row(e.time, e.light, sentence(e), why);
   }
 
@@ -51,6 +51,7 @@ export class Events {
 function sentence(e) {
   if (e.kind === "transport" || e.kind === "moved") return `Moved from ${e.from} to ${e.kind === "moved" ? e.server : e.transport}`;
   if (e.kind === "switch") return `The picture of ${e.path} goes from ${CARRIERS[e.from ?? ""]} to ${CARRIERS[e.transport ?? ""]}`;
+  if (e.kind === "ladder") return `No WebRTC for ${e.path}${e.delay === undefined ? "" : `, next attempt in ${(e.delay / 1000).toFixed(1)} s`}`;
   if (e.kind === "ice") return `ICE ${e.from === "server" ? "at the server" : "here"} ${e.detail}`;
   if (e.kind !== "state") return [e.kind, e.path, e.detail].filter(Boolean).join(" ");
   let text = STATES[e.state ?? ""] ?? e.state ?? "";

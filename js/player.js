@@ -105,6 +105,7 @@ export class Player {
   #looked = 0; // when the numbers of WebRTC were
   #attempt = 0; // the ladder's, as far as it was followed
   #restarts = 0;
+  #against = ""; // what was said last of the ladder's fault
   /** The stream that the element shows, or is about to. @type {MediaStream | undefined} */
   #stream;
   /** @type {ReturnType<typeof setInterval> | undefined} */
@@ -252,6 +253,7 @@ export class Player {
       interval: this.#frames.interval * 1000,
       peer: this.#rtc.evidence,
     });
+    this.#noteFault();
     if (want.attempt !== this.#attempt) this.#rtc.ask();
     this.#attempt = want.attempt;
     if (want.webrtc && !this.#rtc.peer) this.#rtc.open();
@@ -264,6 +266,14 @@ export class Player {
     if (want.websocket) this.#ws.ask();
     else this.#ws.stop();
     if (this.transport === "webrtc") this.#judge();
+  }
+
+  /** What speaks against WebRTC, and when it is tried again, for the client's log. */
+  #noteFault() {
+    const { phase, detail, next } = this.#ladder, against = detail && (phase === "off" || phase === "waiting") ? `${phase}: ${detail}` : "";
+    if (against === this.#against) return;
+    this.#against = against;
+    if (against) this.#client.note({ kind: "ladder", path: this.#path, detail, ...(next ? { delay: Math.round(next - performance.now()) } : {}) });
   }
 
   /** The state while WebRTC brings the picture. */

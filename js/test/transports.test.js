@@ -98,6 +98,7 @@ test("sound that WebRTC does not carry keeps the stream on the WebSocket, unless
   await p.pass(5000);
   assert.equal(FakePeerConnection.all.length, 0);
   assert.deepEqual([p.player.transport, p.player.stats().webrtc.phase, p.player.stats().webrtc.detail], ["websocket", "off", about.without]);
+  assert.deepEqual(p.client.log.filter((e) => e.kind === "ladder").map((e) => [e.path, e.detail, e.delay]), [["/cam", about.without, undefined]]);
   await p.signal({ about: { possible: false, video: "h264", reorder: true } });
   assert.equal(p.player.stats().webrtc.phase, "off");
 });
