@@ -7,7 +7,10 @@ import { View } from "./view.js";
 
 const client = new Client({ name: "hawser-console/0.1" });
 const events = new Events();
-client.onevent = (e) => events.add(e);
+client.onevent = (e) => {
+  events.add(e);
+  view?.event(e);
+};
 byId("light").client = client;
 
 const list = new LiveList(client);

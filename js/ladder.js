@@ -15,7 +15,7 @@ import { Watch } from "./watch.js";
  * @property {number} [first]  from the connection to the first bytes: 2000
  * @property {number} [silent]  without a byte, while the stream is live: 700. A stream of few frames a second is given three frames
  * @property {number} [undecoded]  frames are received and fewer than half of them decoded: 1000
- * @property {number} [frozen]  bytes come and no frame is decoded: 1500
+ * @property {number} [frozen]  bytes come and no frame is decoded: 1500. One that is only tried may wait for a keyframe
  * @property {number} [steady]  frames are decoded without a fault: 2000. Then the picture goes over to WebRTC
  * @property {number} [prove]  from the connection until that is so: 10,000
  * @property {number} [hold]  WebRTC that held so long starts the back-off anew: 30,000

@@ -1,6 +1,6 @@
 import { Peer } from "./peer.js";
 import { RTPClock } from "./rtpclock.js";
-import { hasPair } from "./ice.js";
+import { ICE_LIGHTS, hasPair } from "./ice.js";
 import { reason } from "./reasons.js";
 
 /**
@@ -28,8 +28,11 @@ export class OverWebRTC {
   stream;
   clock = new RTPClock();
 
+  #client;
+  #path;
   #signals;
   #o;
+  #noted = { browser: "", server: "" }; // the states that were
   #onchange;
   #asked = false;
   /** @type {RTCIceServer[]} */
@@ -39,6 +42,8 @@ export class OverWebRTC {
 
   /** @param {Client} client @param {string} path @param {RTCOptions} o @param {() => void} onchange  something is to be looked at */
   constructor(client, path, o, onchange) {
+    this.#client = client;
+    this.#path = path;
     this.#o = o;
     this.#onchange = onchange;
     this.#signals = client.signals(path, (m) => m.data?.as !== "publish" && this.#received(m.data));
@@ -55,6 +60,7 @@ export class OverWebRTC {
   open() {
     const { video, audio } = this.about;
     const stream = (this.stream = new MediaStream());
+    this.#noted = { browser: "", server: "" };
     const peer = new Peer(this.#signals, "play", {
       servers: this.#o.iceServers ?? this.#servers,
       policy: this.#o.icePolicy,
@@ -62,8 +68,8 @@ export class OverWebRTC {
         if (video || !audio) pc.addTransceiver("video", { direction: "recvonly" });
         if (audio || !video) pc.addTransceiver("audio", { direction: "recvonly" });
       },
-      onchange: this.#onchange,
-      onended: this.#onchange,
+      onchange: () => this.#changed(),
+      onended: () => this.#changed(),
       ontrack: (e) => {
         const { jitterBuffer } = this.#o;
         if (jitterBuffer !== undefined && "jitterBufferTarget" in e.receiver) e.receiver.jitterBufferTarget = jitterBuffer;
@@ -75,7 +81,9 @@ export class OverWebRTC {
 
   /** Ends the connection, if there is one. @param {string} why */
   end(why) {
-    this.peer?.close(reason("done", why));
+    if (!this.peer) return;
+    this.peer.close(reason("done", why));
+    this.#note("browser", "closed", why);
     this.peer = this.stream = undefined;
   }
 
@@ -126,6 +134,21 @@ export class OverWebRTC {
     return { here: `${ice}${dtls}${error ? `, ${error}` : ""}`, there: server?.ice ?? "", pair: stats?.pair ?? server?.pair ?? "", rtt: stats?.rtt ?? server?.rtt };
   }
 
+  #changed() {
+    const { peer } = this;
+    if (peer) this.#note("browser", peer.ice, peer.ended?.text ?? peer.error);
+    if (peer?.server) this.#note("server", peer.server.ice, peer.server.reason?.text ?? peer.server.pair ?? "");
+    this.#onchange();
+  }
+
+  /** Both ends' changes in one order, in the client's log. @param {"browser" | "server"} from @param {string} ice @param {string} [more] */
+  #note(from, ice, more) {
+    if (ice === this.#noted[from]) return;
+    this.#noted[from] = ice;
+    const light = ICE_LIGHTS[/** @type {import("./ice.js").ICEState} */ (ice)];
+    this.#client.note({ kind: "ice", path: this.#path, from, light, detail: more ? `${ice}: ${more}` : ice });
+  }
+
   /** @param {"video" | "audio"} kind */
   #receiver(kind) {
     return this.peer?.pc.getReceivers().find((r) => r.track?.kind === kind);
@@ -137,7 +160,7 @@ export class OverWebRTC {
     if (Array.isArray(data.servers)) this.#servers = data.servers;
     if (data.clock) this.clock.set(data.clock.rtp, data.clock.time);
     if (data.about) this.#judge(data.about);
-    void this.peer?.receive(data).then(this.#onchange);
+    void this.peer?.receive(data).then(() => this.#onchange());
     if (data.about) this.#onchange();
   }
 

@@ -105,6 +105,7 @@ export class Player {
   #looked = 0; // when the numbers of WebRTC were
   #attempt = 0; // the ladder's, as far as it was followed
   #restarts = 0;
+  #against = ""; // what was said last of the ladder's fault
   /** The stream that the element shows, or is about to. @type {MediaStream | undefined} */
   #stream;
   /** @type {ReturnType<typeof setInterval> | undefined} */
@@ -252,6 +253,7 @@ export class Player {
       interval: this.#frames.interval * 1000,
       peer: this.#rtc.evidence,
     });
+    this.#noteFault();
     if (want.attempt !== this.#attempt) this.#rtc.ask();
     this.#attempt = want.attempt;
     if (want.webrtc && !this.#rtc.peer) this.#rtc.open();
@@ -266,6 +268,14 @@ export class Player {
     if (this.transport === "webrtc") this.#judge();
   }
 
+  /** What speaks against WebRTC, and when it is tried again, for the client's log. */
+  #noteFault() {
+    const { phase, detail, next } = this.#ladder, against = detail && (phase === "off" || phase === "waiting") ? `${phase}: ${detail}` : "";
+    if (against === this.#against) return;
+    this.#against = against;
+    if (against) this.#client.note({ kind: "ladder", path: this.#path, detail, ...(next ? { delay: Math.round(next - performance.now()) } : {}) });
+  }
+
   /** The state while WebRTC brings the picture. */
   #judge() {
     const { phase, detail } = this.#ladder;
@@ -277,6 +287,7 @@ export class Player {
   #switch(to, why) {
     const from = this.transport;
     this.transport = to;
+    if (to === "webrtc" && this.#ws.newest !== undefined) this.#rtc.clock.near(this.#ws.newest);
     this.#stream = to === "webrtc" ? this.#rtc.stream : undefined;
     this.#show(to, this.#stream);
     if (from === to) return;

@@ -104,7 +104,7 @@ export class Watch {
     if (!p.video) return undefined;
     const few = this.#undecoded(now, p);
     if (few) return soft(few);
-    if (still >= this.#patience(stream, this.#o.frozen)) return soft(`no frame was decoded for ${Math.round(still)} ms, though bytes came`);
+    if (needed && still >= this.#patience(stream, this.#o.frozen)) return soft(`no frame was decoded for ${Math.round(still)} ms, though bytes came`);
     return undefined;
   }
 
