@@ -24,6 +24,8 @@ require (
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect
 	github.com/lesismal/llib v1.2.2 // indirect
+	github.com/q191201771/lal v0.37.4 // indirect
+	github.com/q191201771/naza v0.30.48 // indirect
 	github.com/segmentio/asm v1.2.1 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/net v0.62.0 // indirect
@@ -33,3 +35,5 @@ require (
 )
 
 replace hawser => ../
+
+tool github.com/q191201771/lal/app/lalserver
