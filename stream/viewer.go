@@ -16,7 +16,8 @@ const viewerBatch = 32
 // viewerBatches are the borrowed places that viewers read into, so that a viewer holds none.
 var viewerBatches = sync.Pool{New: func() any { return new([viewerBatch]ring.Item[Packet]) }}
 
-// Packet is a ring item in the bytes of one wire format. Data may be empty: not every format has something to say about every item.
+// Packet is a ring item in the bytes of one wire format. Data may be empty: not every format has something to say about every item. Where the Data of two packets lie behind each other in one array, and the
+// capacity of the first reaches over the second, viewers get them as one buffer.
 type Packet struct {
 	Data []byte
 	// End says that viewers of this format end here.
@@ -231,13 +232,25 @@ func (v *Viewer) hand(dst [][]byte, size int, item ring.Item[Packet]) ([][]byte,
 			v.skipped++
 		}
 	case len(p.Data) > 0:
-		dst = append(dst, p.Data)
+		dst = appendPacket(dst, p.Data)
 		size += len(p.Data)
 	}
 	if p.End {
 		v.end(lifecycle.ReasonGone)
 	}
 	return dst, size
+}
+
+// appendPacket appends a packet, to the buffer before it where that ends where the packet begins: a write takes one long buffer with less effort than several.
+func appendPacket(dst [][]byte, b []byte) [][]byte {
+	if n := len(dst); n > 0 {
+		last := dst[n-1]
+		if end := len(last); cap(last) >= end+len(b) && &last[:end+1][end] == &b[0] {
+			dst[n-1] = last[:end+len(b)]
+			return dst
+		}
+	}
+	return append(dst, b)
 }
 
 func (v *Viewer) prelude(dst [][]byte, at uint64, state *State, skipped uint64) ([][]byte, int) {
