@@ -33,6 +33,7 @@ type publishOptions struct {
 	record bool
 	loop   bool
 	window int
+	credentials
 }
 
 // publishCommand makes `hawser publish`.
@@ -60,6 +61,7 @@ With FILE.flv the file is pushed over RTMP at the pace of its timestamps.`,
 	f := c.Flags()
 	f.StringVar(&o.server, "server", defaultServer, "server to publish data to")
 	f.StringVar(&o.rtmp, "rtmp", defaultRTMP, "server to publish media to")
+	o.credentials.flags(f)
 	f.BoolVar(&o.record, "record", false, "PATH is a record: lines are JSON objects, or fields are arguments")
 	f.BoolVar(&o.loop, "loop", false, "repeat the file for ever, as one stream")
 	f.IntVar(&o.window, "window", defaultWindow, "messages that may wait for their acknowledgement")
@@ -98,7 +100,7 @@ func (o *publishOptions) media(c *cobra.Command, path string, args []string) err
 		return err
 	}
 	ctx := c.Context()
-	conn, err := rtmp.Dial(ctx, target, nil)
+	conn, err := rtmp.Dial(ctx, rtmpWith(target, o.credentials.session(target)), nil)
 	if err != nil {
 		return err
 	}
@@ -106,7 +108,7 @@ func (o *publishOptions) media(c *cobra.Command, path string, args []string) err
 	if err := conn.Publish(ctx); err != nil {
 		return err
 	}
-	fmt.Fprintf(c.ErrOrStderr(), "publishing %s to %s\n", args[0], target)
+	fmt.Fprintf(c.ErrOrStderr(), "publishing %s to %s\n", args[0], withoutPassword(target))
 	p := flvPush{
 		loop: o.loop,
 		open: func() (io.ReadCloser, error) { return os.Open(args[0]) },
@@ -152,7 +154,7 @@ func (o *publishOptions) data(c *cobra.Command, path string, args []string) erro
 		}
 		in = bytes.NewReader(object)
 	}
-	s, err := connect(c.Context(), target)
+	s, err := connect(c.Context(), target, o.credentials.session(o.server))
 	if err != nil {
 		return err
 	}
@@ -173,8 +175,8 @@ func (o *publishOptions) data(c *cobra.Command, path string, args []string) erro
 }
 
 // connect logs in to a server, at the first attempt or not at all.
-func connect(ctx context.Context, url string) (*client.Client, error) {
-	s, err := client.New(client.Options{Servers: []string{url}})
+func connect(ctx context.Context, url, token string) (*client.Client, error) {
+	s, err := client.New(client.Options{Servers: []string{url}, Token: token})
 	if err != nil {
 		return nil, err
 	}
