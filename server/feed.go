@@ -95,6 +95,9 @@ func newDataFeed(c *sessionConn, s *subject.Subject, start *start, want session.
 		var scratch []byte
 		var b burst
 		return func(item ring.Item[subject.Update]) ([]byte, int) {
+			if _, lost := item.Value.Lost(); lost {
+				return nil, 0 // each feed tells what is lost from where it stands
+			}
 			scratch = appendUpdate(scratch[:0], s, &item)
 			frame := b.frame(scratch, item.Time)
 			return frame, len(frame)
@@ -160,6 +163,13 @@ func (f *dataFeed) fill(dst [][]byte, max int) (out [][]byte, size int) {
 				f.armed = false
 				break
 			}
+			if len(batch[i].Value) == 0 {
+				var more int
+				dst, more = f.damaged(dst, batch[i].Seq)
+				size += more
+				f.armed = false
+				break
+			}
 			dst = join(dst, batch[i].Value)
 			size += len(batch[i].Value)
 		}
@@ -211,19 +221,41 @@ func (f *dataFeed) catchUp(dst [][]byte, from, to uint64, max int) (out [][]byte
 	}
 	at := from
 	if lost := min(tail, to); lost > from {
-		b := textFrame(&session.Message{Type: session.TypeGap, Path: f.path, Epoch: f.subject.Epoch(), GapFrom: from, GapTo: lost})
-		dst, size, at = append(dst, b), len(b), lost
+		dst, size = f.gap(dst, from, lost)
+		at = lost
 	}
 	for at < to && size < max {
 		item, held := updates.At(at)
 		if !held {
 			break
 		}
+		if next, lost := item.Value.Lost(); lost {
+			var more int
+			dst, more = f.gap(dst, at, next)
+			size, at = size+more, next
+			continue
+		}
 		b := websocket.AppendFrame(nil, true, websocket.OpText, appendUpdate(nil, f.subject, &item))
 		dst, size, at = append(dst, b), size+len(b), at+1
 	}
 	f.cursor.Seek(at)
 	return dst, size
+}
+
+// gap tells what is lost.
+func (f *dataFeed) gap(dst [][]byte, from, to uint64) ([][]byte, int) {
+	b := textFrame(&session.Message{Type: session.TypeGap, Path: f.path, Epoch: f.subject.Epoch(), GapFrom: from, GapTo: to})
+	return append(dst, b), len(b)
+}
+
+// damaged goes over what was damaged on disk at an offset and behind it.
+func (f *dataFeed) damaged(dst [][]byte, at uint64) (out [][]byte, size int) {
+	next := at + 1
+	if item, held := f.subject.Ring().At(at); held {
+		next, _ = item.Value.Lost()
+	}
+	f.cursor.Seek(next)
+	return f.gap(dst, at, next)
 }
 
 // conflated is what has changed in a record since an offset, as one message; the cursor stands behind it then.

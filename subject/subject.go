@@ -82,7 +82,12 @@ type Update struct {
 	// Publisher and ID name the request, so that it can be told after a restart that it was done; both are kept of durable subjects only. Empty: nobody will ask.
 	Publisher string
 	ID        uint64
+
+	lost uint64 // see Lost
 }
+
+// Lost says that the update at this offset, and all up to before next, were damaged on disk: they stand in a log's history so that what is before them is not lost too.
+func (u *Update) Lost() (next uint64, is bool) { return u.lost, u.lost > 0 }
 
 // Field is a named value of a record.
 type Field struct {

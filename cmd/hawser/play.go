@@ -23,6 +23,7 @@ type playOptions struct {
 	out      string
 	json     bool
 	duration time.Duration
+	credentials
 }
 
 // playCommand makes `hawser play`.
@@ -45,6 +46,7 @@ ends when the stream does, after --for, or when it is interrupted.`,
 			return nil
 		},
 	}
+	o.credentials.flags(c.Flags())
 	c.Flags().StringVar(&o.out, "out", "", "file to write as FLV; - is standard output")
 	c.Flags().BoolVar(&o.json, "json", false, "print JSON objects, one a line")
 	c.Flags().DurationVar(&o.duration, "for", 0, "stop after this time")
@@ -61,10 +63,12 @@ func (o *playOptions) run(c *cobra.Command, address string) error {
 	if o.duration > 0 {
 		defer time.AfterFunc(o.duration, cancel).Stop()
 	}
-	play := playHTTP
+	play := func(ctx context.Context, address string, tag func(flv.Tag) error) error {
+		return playHTTP(ctx, address, o.token, tag)
+	}
 	switch u.Scheme {
 	case "rtmp", "rtmps":
-		play = playRTMP
+		play, address = playRTMP, rtmpWith(address, o.token)
 	case "http", "https":
 	default:
 		return fmt.Errorf("got scheme %q, want rtmp, rtmps, http or https", u.Scheme)
@@ -139,10 +143,13 @@ func playRTMP(ctx context.Context, address string, tag func(flv.Tag) error) erro
 	return nil
 }
 
-func playHTTP(ctx context.Context, address string, tag func(flv.Tag) error) error {
+func playHTTP(ctx context.Context, address, token string, tag func(flv.Tag) error) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return err
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

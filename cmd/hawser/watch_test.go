@@ -28,9 +28,11 @@ type testServer struct {
 	http, rtmp string // host and port
 }
 
-func startServer(t *testing.T) testServer {
+func startServer(t *testing.T) testServer { return startServerWith(t, server.Options{}) }
+
+func startServerWith(t *testing.T, o server.Options) testServer {
 	t.Helper()
-	s := testServer{Server: server.New(server.Options{})}
+	s := testServer{Server: server.New(o)}
 	var l [2]net.Listener
 	for i := range l {
 		var err error
