@@ -372,5 +372,7 @@ func TestWHIP(t *testing.T) {
 	viewer.got(10, media.Video)
 	viewer.got(10, media.Audio)
 	r.request(http.MethodDelete, location, "")
-	r.event("gone", func(e *lifecycle.Event) bool { return e.Protocol == "stream" && e.Kind == "gone" && e.Reason.Word == "done" })
+	r.event("gone", func(e *lifecycle.Event) bool {
+		return e.Protocol == "stream" && e.Kind == "gone" && e.Reason.Word == "done"
+	})
 }
