@@ -19,7 +19,7 @@ import { guard } from "./subscription.js";
  * @property {RTCIceTransportPolicy} [policy]  "relay": only by TURN
  * @property {() => void} [onchange]  a state of either end, or an error of a candidate
  * @property {(e: RTCTrackEvent) => void} [ontrack]
- * @property {(r: Reason) => void} [onended]  the server has ended or refused it, or it cannot be here; not after close
+ * @property {(r: Reason) => void} [onended]  the server has ended or refused it, or it cannot be here; not after close. What was received stays until close
  */
 
 /** How often the numbers travel up, in ms. */
@@ -133,11 +133,15 @@ export class Peer {
     return this.#looking;
   }
 
-  /** Ends it, and says so to the server. @param {Reason} [why] */
-  close(why = reason("done")) {
-    if (this.#closed) return;
+  /**
+   * Ends it, and says so to the server.
+   * @param {Reason} [why] @param {boolean} [picture]  its last picture is still shown, which is black once `pc` is closed: that is left to the caller
+   */
+  close(why = reason("done"), picture = false) {
+    const told = this.#closed;
     this.#shut();
-    this.#line.send({ ...this.#for(), close: { code: why.code, word: why.word, text: why.text } });
+    if (!picture) this.#pc.close();
+    if (!told) this.#line.send({ ...this.#for(), close: { code: why.code, word: why.word, text: why.text } });
   }
 
   // Agreement.
@@ -224,11 +228,11 @@ export class Peer {
   }
 
   #shut() {
+    if (this.#closed) return;
     this.#closed = true;
     clearInterval(this.#timer);
     const pc = this.#pc;
     pc.onicecandidate = pc.onicegatheringstatechange = pc.oniceconnectionstatechange = pc.onconnectionstatechange = pc.onicecandidateerror = pc.ontrack = null;
-    pc.close();
     this.ice = this.connection = "closed";
     this.#view();
   }
