@@ -124,7 +124,7 @@ func TestBrowserOffline(t *testing.T) {
 func TestBrowserFailover(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--origin", "*")
-	doomed := start(t, executable, "serve", "--http", "127.0.0.1:0", "--rtmp", "", "--origin", "*")
+	doomed := start(t, executable, "serve", "--http", "127.0.0.1:0", "--rtmp", "", "--rtc", "", "--origin", "*")
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
 	m, err := doomed.out.await(ctx, httpLine)

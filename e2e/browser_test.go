@@ -161,7 +161,7 @@ func apart(a, b place) float64 { return math.Remainder(a.frame()-b.frame(), 60) 
 
 // TestMarks runs the demo and compares, frame by frame, the mark in the picture with the mark that the page draws by the data.
 func TestMarks(t *testing.T) {
-	s := startServer(t, "demo", "--http", "127.0.0.1:0", "--rtmp", "127.0.0.1:0")
+	s := startServer(t, "demo", "--http", "127.0.0.1:0", "--rtmp", "127.0.0.1:0", "--rtc", "")
 	const path, frames = "/live/demo", 120
 	var a struct {
 		Seen []struct {

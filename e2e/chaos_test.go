@@ -198,7 +198,7 @@ func TestChaos(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), long+2*chaosRecovery)
 	defer cancel()
-	now := start(t, executable, "serve", "--http", "127.0.0.1:0", "--rtmp", "")
+	now := start(t, executable, "serve", "--http", "127.0.0.1:0", "--rtmp", "", "--rtc", "")
 	line, err := now.out.await(ctx, httpLine)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, now.out)
@@ -244,7 +244,7 @@ func TestChaos(t *testing.T) {
 func (x *chaos) restart(old *program, addr string, clients []*client.Client) *program {
 	old.kill()
 	begin := time.Now()
-	p := start(x.t, executable, "serve", "--http", addr, "--rtmp", "")
+	p := start(x.t, executable, "serve", "--http", addr, "--rtmp", "", "--rtc", "")
 	ctx, cancel := context.WithTimeout(x.t.Context(), chaosRecovery)
 	defer cancel()
 	if _, err := p.out.await(ctx, httpLine); err != nil {

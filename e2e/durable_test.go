@@ -52,7 +52,7 @@ func (f *follower) follow(ctx context.Context, sub *client.Subscription, want in
 func TestKilledServer(t *testing.T) {
 	const publishers, messages, kills = 4, 6000, 5
 	httpAddr, dir := fmt.Sprintf("127.0.0.1:%d", freePort(t)), t.TempDir()
-	args := []string{"serve", "--http", httpAddr, "--rtmp", "127.0.0.1:0", "--durable", "/log/**", "--data-dir", dir}
+	args := []string{"serve", "--http", httpAddr, "--rtmp", "127.0.0.1:0", "--rtc", "", "--durable", "/log/**", "--data-dir", dir}
 	s := startProgram(t, args...)
 	ctx, cancel := context.WithTimeout(t.Context(), programTimeout)
 	defer cancel()
@@ -174,7 +174,7 @@ func startProgram(t *testing.T, args ...string) *server {
 func TestDurableKinds(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	args := []string{"serve", "--http", "127.0.0.1:0", "--rtmp", "", "--durable", "/keep/*", "--data-dir", dir}
+	args := []string{"serve", "--http", "127.0.0.1:0", "--rtmp", "", "--rtc", "", "--durable", "/keep/*", "--data-dir", dir}
 	s := startProgram(t, args...)
 	c := connect(t, s)
 	acks := make(map[string]client.Ack)

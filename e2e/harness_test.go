@@ -192,7 +192,7 @@ var (
 // serve starts `hawser serve` on ports that the system chooses; at the end of the test it must still answer, and stop by itself when asked.
 func serve(t *testing.T, args ...string) *server {
 	t.Helper()
-	return startServer(t, append([]string{"serve", "--http", "127.0.0.1:0", "--rtmp", "127.0.0.1:0"}, args...)...)
+	return startServer(t, append([]string{"serve", "--http", "127.0.0.1:0", "--rtmp", "127.0.0.1:0", "--rtc", ""}, args...)...)
 }
 
 func startServer(t *testing.T, args ...string) *server {

@@ -82,7 +82,7 @@ func TestRecordKilled(t *testing.T) {
 	file := clip(t, seconds)
 	want := probe(t, file).packets()
 	dir := t.TempDir()
-	p := start(t, executable, "serve", "--http", "127.0.0.1:0", "--rtmp", "127.0.0.1:0", "--record-dir", dir, "--record", "/live/*", "--record-format", "flv,fmp4")
+	p := start(t, executable, "serve", "--http", "127.0.0.1:0", "--rtmp", "127.0.0.1:0", "--rtc", "", "--record-dir", dir, "--record", "/live/*", "--record-format", "flv,fmp4")
 	s := &server{program: p}
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
@@ -184,14 +184,22 @@ func recordingEnds(t *testing.T, dir, why string, fault func()) {
 	}
 }
 
-// TestPlayRecorded plays a recording with programs, from the start and from the middle, and fetches it with curl.
+// TestPlayRecorded plays a recording with programs, from the start and from the middle, in each format that there may be alone, and fetches it with curl.
 func TestPlayRecorded(t *testing.T) {
-	t.Parallel()
+	for format, ext := range map[string]string{"flv": "flv", "fmp4": "mp4"} {
+		t.Run(format, func(t *testing.T) {
+			t.Parallel()
+			playRecorded(t, format, ext)
+		})
+	}
+}
+
+func playRecorded(t *testing.T, format, ext string) {
 	file := clip(t, seconds)
-	s, dir := recording(t)
+	s, dir := recording(t, "--record-format", format)
 	publish(t, s, file, "/live/cam1").wait()
 	s.awaitEvent("the recording is complete", func(e event) bool { return e.Kind == "record_stop" })
-	name := recorded(t, dir, "flv", 1)[0]
+	name := recorded(t, dir, ext, 1)[0]
 	want := probe(t, name).packets()
 	out := t.TempDir()
 	for _, tc := range []struct {
@@ -238,8 +246,8 @@ func TestPlayRecorded(t *testing.T) {
 		if got, _ := os.ReadFile(to); !bytes.Equal(got, whole) {
 			t.Errorf("went on to %d bytes, want %d", len(got), len(whole))
 		}
-		if got := start(t, "curl", "-sf", "-r", "0-2", url).wait(); got != "FLV" {
-			t.Errorf("the first three bytes: %q", got)
+		if got := start(t, "curl", "-sf", "-r", "0-7", url).wait(); got != string(whole[:8]) {
+			t.Errorf("the first bytes: %q", got)
 		}
 	})
 }

@@ -42,9 +42,9 @@ func colorNumbers(c *media.Color) [len(colorNames)]*float64 {
 }
 
 // AppendColor appends the body of the metadata frame that says the track's colour (Enhanced RTMP v2, "Metadata Frame"), and gives its type. It appends nothing and
-// gives type 0 where there is nothing to say: most tracks have it in their codec's parameters.
+// gives type 0 where there is nothing to say: most tracks have it in their codec's parameters. Nor does it for a track without a FourCC, whose players would take it for a frame.
 func AppendColor(dst []byte, t media.Track) (typ byte, body []byte) {
-	if t.Color == (media.Color{}) || t.Kind != media.Video || !carried(t) {
+	if t.Color == (media.Color{}) || t.Kind != media.Video || FourCC(t) == "" {
 		return 0, dst
 	}
 	c := t.Color

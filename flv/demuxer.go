@@ -109,7 +109,7 @@ func (d *Demuxer) Feed(typ byte, timestamp uint32, body []byte) (f media.Frame, 
 	}
 	dts := d.unwrap(timestamp)
 	switch {
-	case typ == TypeVideo && body[0]&videoExtended != 0, typ == TypeAudio && body[0]>>4 == audioExtended:
+	case isExtended(typ, body):
 		if err := d.body.open(typ, dts, body); err != nil || d.body.done() {
 			d.body = extended{}
 			return f, nil, false, err

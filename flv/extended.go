@@ -67,6 +67,25 @@ type extended struct {
 	time   time.Duration
 }
 
+// isExtended says whether a body that is not empty is one of Enhanced RTMP.
+func isExtended(typ byte, body []byte) bool {
+	return typ == TypeVideo && body[0]&videoExtended != 0 || typ == TypeAudio && body[0]>>4 == audioExtended
+}
+
+// BodyTrack says how a body names its track, or the first of them: by the FourCC and the number of Enhanced RTMP, "" and 0 in plain FLV. It is for those who leave
+// bodies out without looking into them.
+func BodyTrack(typ byte, body []byte) (fourCC string, number int) {
+	var e extended
+	if len(body) == 0 || !isExtended(typ, body) || e.open(typ, 0, body) != nil || e.done() {
+		return "", 0
+	}
+	number, _, _, err := e.next()
+	if err != nil {
+		return "", 0
+	}
+	return string(body[e.fourCC : e.fourCC+4]), number
+}
+
 // done says that nothing is left to read.
 func (e *extended) done() bool { return e.b == nil }
 

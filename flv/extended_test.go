@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -351,6 +352,25 @@ func TestColor(t *testing.T) {
 	_, body = AppendColor(nil, track)
 	if f, got, ok := feed(t, d, typ, 0, hexOf(body)); ok || got == nil || got.Color.MaxCLL != 2000 || got.Codec != media.HEVC {
 		t.Errorf("changed: got %+v, %+v", f, got)
+	}
+	for codec, want := range map[media.Codec]string{media.H264: "", media.AAC: "", media.MP3: "", media.HEVC: "hvc1", media.Opus: "Opus"} {
+		if got := FourCC(media.Track{ID: 1, Codec: codec}); got != want {
+			t.Errorf("%v: FourCC %q, want %q", codec, got, want)
+		}
+	}
+	for body, want := range map[string]string{"": "", "17 01 000000": "", "97 02 07a120 03 68766331" + nalu: "hvc1 0", "96 01 68766331 01 000028" + nalu: "hvc1 1", "90 6876": ""} {
+		name, number := BodyTrack(TypeVideo, unhex(t, body))
+		if got := strings.TrimSuffix(name+" "+strconv.Itoa(number), " 0"); got != strings.TrimSuffix(want, " 0") {
+			t.Errorf("%s: got %q, want %q", body, got, want)
+		}
+	}
+	if got := FourCC(media.Track{ID: 3, Codec: media.H264}); got != "avc1" {
+		t.Errorf("a second track: FourCC %q", got)
+	}
+	plain := videoTrack(t)
+	plain.Color = color
+	if typ, body := AppendColor(nil, plain); typ != 0 || body != nil {
+		t.Errorf("a colour for players of plain FLV: %d %x", typ, body)
 	}
 	if typ, body := AppendColor(nil, videoTrack(t)); typ != 0 || body != nil {
 		t.Errorf("of nothing: got %d, %x", typ, body)

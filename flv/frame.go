@@ -49,6 +49,20 @@ func AppendFrameNano(dst []byte, t media.Track, f media.Frame) (typ byte, body [
 	return appendExtended(slices.Grow(dst, maxBodyHeader+len(f.Data)), t, f, nano)
 }
 
+// FourCC is the name by which AppendFrame's bodies call the track's codec, as Enhanced RTMP has it; "" for a track that is written as the FLV specification has it, which
+// every player reads, and for one that FLV cannot carry.
+func FourCC(t media.Track) string {
+	if !carried(t) || TrackNumber(t) == 0 && (t.Codec == media.H264 || t.Codec == media.AAC || t.Codec == media.MP3) {
+		return ""
+	}
+	return fourCCs[t.Codec]
+}
+
+// FourCCs are the names of all codecs that FourCC knows, in the order of media.Codec.
+func FourCCs() []string {
+	return slices.DeleteFunc(slices.Clone(fourCCs[:]), func(name string) bool { return name == "" })
+}
+
 // carried says whether a body can name the track.
 func carried(t media.Track) bool {
 	return int(t.Codec) < len(fourCCs) && fourCCs[t.Codec] != "" && t.ID >= 0 && TrackNumber(t) < MaxTracks

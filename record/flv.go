@@ -65,7 +65,7 @@ func (c *flvFile) begin(dst []byte, tracks []media.Track) ([]byte, error) {
 	}
 	start := len(dst)
 	dst = flv.AppendHeader(dst, audio, video)
-	dst = flv.AppendTag(dst, flv.Tag{Type: flv.TypeScript, Data: metadata(tracks)})
+	dst = flv.AppendTag(dst, flv.Tag{Type: flv.TypeScript, Data: metadata(tracks, 0)})
 	if i := bytes.Index(dst[start:], durationKey); i >= 0 {
 		c.duration = int64(i + len(durationKey))
 	}
@@ -75,27 +75,43 @@ func (c *flvFile) begin(dst []byte, tracks []media.Track) ([]byte, error) {
 // durationKey is what stands before the number of seconds in onMetaData (AMF0: the key's length and text, the marker of a number).
 var durationKey = []byte("\x00\x08duration\x00")
 
-// metadata is onMetaData with a place for the duration, which players take for unknown while it is 0.
-func metadata(tracks []media.Track) []byte {
+// metadata is onMetaData with the duration, which players take for unknown while it is 0.
+func metadata(tracks []media.Track, length time.Duration) []byte {
 	body := flv.Metadata(tracks)
 	info, ok, err := flv.ParseMetadata(body)
 	if !ok || err != nil {
 		return body
 	}
-	return amf.Append(nil, "onMetaData", append(amf.ECMAArray{{Name: "duration", Value: 0.0}}, info.Values...))
+	return amf.Append(nil, "onMetaData", append(amf.ECMAArray{{Name: "duration", Value: length.Seconds()}}, info.Values...))
 }
 
-// headers appends the codec parameters.
+// headers appends what is said of the tracks.
 func (c *flvFile) headers(dst []byte, tracks []media.Track, at time.Duration) []byte {
 	for _, t := range tracks {
 		if t.ID >= 0 && t.ID < maxTracks {
 			c.codecs[t.ID] = t.Codec
 		}
-		if len(t.Config) > 0 {
-			dst = flv.AppendFrameTag(dst, t, media.Frame{Track: t.ID, Kind: t.Kind, Key: true, Config: true, DTS: at, PTS: at, Data: t.Config})
-		}
+	}
+	for _, tag := range headTags(tracks, at) {
+		dst = flv.AppendTag(dst, tag)
 	}
 	return dst
+}
+
+// headTags says of the tracks what frames do not: their colours, as far as there is a message for that, and codec parameters.
+func headTags(tracks []media.Track, at time.Duration) (tags []flv.Tag) {
+	add := func(typ byte, body []byte) {
+		if typ != 0 {
+			tags = append(tags, flv.Tag{Type: typ, Timestamp: uint32(at.Milliseconds()), Data: body})
+		}
+	}
+	for _, t := range tracks {
+		add(flv.AppendColor(nil, t))
+		if len(t.Config) > 0 {
+			add(flv.AppendFrame(nil, t, media.Frame{Track: t.ID, Kind: t.Kind, Key: true, Config: true, Data: t.Config}))
+		}
+	}
+	return tags
 }
 
 func (c *flvFile) change(dst []byte, tracks []media.Track, at time.Duration) ([]byte, bool) {

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"time"
 
@@ -34,10 +35,10 @@ type place struct {
 	offset int64 // of the tag
 }
 
-// parameters are a tag with codec parameters; they hold from there on for all tags of the same key.
+// parameters are a tag with codec parameters or a colour; they hold from there on for all tags of the same key.
 type parameters struct {
 	offset int64
-	key    [2]byte // type and track
+	key    [3]byte // type, track, and whether it is a colour
 }
 
 // index is what one walk through an FLV file has found.
@@ -54,6 +55,7 @@ type index struct {
 	script   int64         // the first onMetaData; 0 for none
 	duration int64         // where its number of seconds is; 0 for nowhere
 	tracks   []media.Track // as the last parameters say
+	mp4      []mp4Track    // of fragmented MP4
 }
 
 // scanner makes an index.
@@ -175,12 +177,12 @@ type tagKind uint8
 const (
 	tagOther tagKind = iota
 	tagScript
-	tagHeaders // codec parameters
+	tagHeaders // codec parameters, or a colour
 	tagKey     // a keyframe
 )
 
 // kindOf says what a tag is, by the beginning of its body (section E.4; Enhanced RTMP 2, enhanced audio and video), and for parameters whose they are.
-func kindOf(typ byte, b []byte) (key [2]byte, what tagKind) {
+func kindOf(typ byte, b []byte) (key [3]byte, what tagKind) {
 	if typ == flv.TypeScript {
 		return key, tagScript
 	}
@@ -190,6 +192,7 @@ func kindOf(typ byte, b []byte) (key [2]byte, what tagKind) {
 	const (
 		avc, aac, enhancedAudio        = 7, 10, 9
 		audioMultitrack, videoMultiple = 5, 6
+		sequenceEnd, aboutVideo        = 2, 4
 	)
 	key[0] = typ
 	enhanced, packet, multitrack := b[0]&0x80 != 0, b[0]&15, byte(videoMultiple)
@@ -211,7 +214,10 @@ func kindOf(typ byte, b []byte) (key [2]byte, what tagKind) {
 	switch {
 	case packet == 0:
 		return key, tagHeaders
-	case isKey:
+	case enhanced && typ == flv.TypeVideo && packet == aboutVideo:
+		key[2] = packet
+		return key, tagHeaders
+	case isKey && packet != sequenceEnd:
 		return key, tagKey
 	}
 	return key, tagOther
@@ -227,8 +233,8 @@ func (x *index) at(to time.Duration) (place, []int64) {
 		return place{}, nil
 	}
 	p := x.places[i]
-	newest := map[[2]byte]int64{}
-	var order [][2]byte
+	newest := map[[3]byte]int64{}
+	var order [][3]byte
 	for _, h := range x.headers {
 		if h.offset >= p.offset {
 			break
@@ -260,7 +266,11 @@ func (d *Folder) index(name string, f fileReader) (*index, error) {
 		return x, nil
 	}
 	d.mu.Unlock()
-	if x, err = scan(f, info.Size(), d.opts.MaxKeyframes); err != nil {
+	walk := scan
+	if path.Ext(name) == "."+extensions[FMP4] {
+		walk = scanMP4
+	}
+	if x, err = walk(f, info.Size(), d.opts.MaxKeyframes); err != nil {
 		return nil, err
 	}
 	x.modified = info.ModTime()

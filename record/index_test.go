@@ -2,6 +2,7 @@ package record
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"io"
 	"os"
@@ -61,7 +62,7 @@ func keep(t testing.TB, name string, b []byte) *Folder {
 }
 
 // readAll reads what is left.
-func readAll(t testing.TB, r *Reader) (frames []media.Frame, scripts int) {
+func readAll(t testing.TB, r Reader) (frames []media.Frame, scripts int) {
 	t.Helper()
 	var d flv.Demuxer
 	for {
@@ -81,6 +82,58 @@ func readAll(t testing.TB, r *Reader) (frames []media.Frame, scripts int) {
 		}
 		if ok && !f.Config {
 			frames = append(frames, f)
+		}
+	}
+}
+
+// hvcc is what x265 wrote for 160x90.
+const hvcc = "0101600000009000000000001ef000fcfdf8f800000f03" + "200001001840010c01ffff01600000030090000003000003001e959009" +
+	"210001002a42010101600000030090000003000003001ea0142061f26595912930bc05a02000000300200000030321" + "22000100064401c073c189"
+
+// TestColors records a track whose colour is said beside its codec's parameters: it is in the file, and again after a seek, and nobody takes it for a keyframe.
+func TestColors(t *testing.T) {
+	config, err := hex.DecodeString(hvcc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	track := media.Track{ID: flv.VideoTrack, Kind: media.Video, Codec: media.HEVC, Width: 160, Height: 90, Config: config}
+	track.Color = media.Color{Primaries: 9, Transfer: 16, Matrix: 9, MaxCLL: 1000, MaxFALL: 400}
+	c := newContainer(FLV, &Options{MaxKeyframes: DefaultMaxKeyframes})
+	b, err := c.begin(nil, []media.Track{track})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		at := time.Duration(i) * 40 * time.Millisecond
+		if i == 25 {
+			track.Color.MaxCLL = 2000
+			b, _ = c.change(b, []media.Track{track}, at)
+		}
+		if b, err = c.frame(b, &track, media.Frame{Track: track.ID, Kind: media.Video, Key: i%10 == 0, DTS: at, PTS: at, Data: []byte{0, 0, 0, 3, 0x26, 1, byte(i)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := keep(t, "a.flv", b).Play("a.flv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for to, want := range map[time.Duration]float64{0: 1000, 900 * time.Millisecond: 1000, 1300 * time.Millisecond: 2000} {
+		if at := r.Seek(to); at != to.Truncate(400*time.Millisecond) {
+			t.Errorf("%v: went to %v", to, at)
+		}
+		var d flv.Demuxer
+		for range 3 { // one of them is metadata, or none
+			tag, err := r.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, _, _, err := d.Feed(tag.Type, tag.Timestamp, tag.Data); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if tracks := d.Tracks(); len(tracks) != 1 || tracks[0].Color.MaxCLL != want || tracks[0].Color.MaxFALL != 400 || tracks[0].Codec != media.HEVC {
+			t.Errorf("%v: tracks %+v, want %v", to, tracks, want)
 		}
 	}
 }
@@ -192,7 +245,7 @@ func TestPlayWhatIsNone(t *testing.T) {
 	if _, err := folder.Play("a/b.flv"); !errors.As(err, &syntax) {
 		t.Errorf("garbage: got %v", err)
 	}
-	if _, err := folder.Play("c.mp4"); !errors.Is(err, lifecycle.ReasonUnsupported) {
+	if _, err := folder.Play("c.mp4"); !errors.Is(err, errNoMP4) {
 		t.Errorf("MP4: got %v", err)
 	}
 	for _, name := range []string{"none.flv", "a", "../x.flv", "/etc/passwd", "", "a\x00.flv", "a/../c.mp4"} {
@@ -213,7 +266,7 @@ func TestIndexIsRemembered(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer r.Close()
-		return r.x
+		return r.(*flvReader).x
 	}
 	first := play("a.flv")
 	if play("a.flv") != first {
@@ -384,7 +437,7 @@ func FuzzScan(f *testing.F) {
 		if len(x.places) > 16 || len(x.headers) > maxChanges || x.end > max(size, x.begin) {
 			t.Errorf("%d places, %d parameters, ends at %d of %d", len(x.places), len(x.headers), x.end, size)
 		}
-		r := &Reader{f: readerOf(b), x: x, offset: x.begin}
+		r := &flvReader{f: readerOf(b), x: x, offset: x.begin}
 		for i := range 100 {
 			if _, err := r.Next(); err != nil {
 				break

@@ -6,11 +6,10 @@ import (
 	"io"
 	"io/fs"
 	"math"
-	"path"
 	"time"
 
 	"hawser/flv"
-	"hawser/lifecycle"
+	"hawser/media"
 )
 
 // fileReader is what is needed of a file to play it.
@@ -20,8 +19,26 @@ type fileReader interface {
 	Stat() (fs.FileInfo, error)
 }
 
-// Reader reads the tags of a recorded FLV file for a player. It keeps no buffer. One goroutine at a time may use it, but for Place and Length.
-type Reader struct {
+// Reader reads a recorded file for a player, as FLV tags whatever its format is. It keeps no buffer. One goroutine at a time may use it, but for Place, Length and Tracks, which
+// may run at once with any other method.
+type Reader interface {
+	// Length returns the newest timestamp of the file.
+	Length() time.Duration
+	// Tracks returns the tracks of the file, as they are at its end.
+	Tracks() []media.Track
+	// Place returns the timestamp to which a Seek to a time would go.
+	Place(to time.Duration) (at time.Duration)
+	// Seek goes to the keyframe at or before a time (in a file without pictures, to a sound) and returns its timestamp; before the first one that is the file's beginning. The
+	// next tags are the codec parameters that hold there, after the metadata if it was not given yet.
+	Seek(to time.Duration) (at time.Duration)
+	// Next reads the next tag; its Data is new. Behind the last whole one the error is io.EOF. Timestamps are the file's; those of parameters after a Seek are the keyframe's.
+	Next() (flv.Tag, error)
+	// Close closes the file.
+	Close() error
+}
+
+// flvReader is the Reader of FLV.
+type flvReader struct {
 	f      fileReader
 	x      *index
 	offset int64   // of the next tag
@@ -30,12 +47,9 @@ type Reader struct {
 	begun  bool // a tag was given
 }
 
-// Play opens a recorded FLV file for a player: its first tags are metadata and codec parameters. The caller closes it. A file of another format is
-// lifecycle.ReasonUnsupported, a missing one lifecycle.ReasonNotFound, and what is no FLV inside a *flv.SyntaxError.
-func (d *Folder) Play(name string) (*Reader, error) {
-	if path.Ext(name) != "."+extensions[FLV] {
-		return nil, lifecycle.ReasonUnsupported.With("%q is not FLV; it can be had over HTTP", name)
-	}
+// Play opens a recorded file for a player: its first tags are metadata and codec parameters. The caller closes it. A missing one is lifecycle.ReasonNotFound; what is no FLV inside a *flv.SyntaxError, and
+// MP4 that is not fragmented or whose tracks are all unknown an error that says so.
+func (d *Folder) Play(name string) (Reader, error) {
 	f, err := d.Open(name)
 	if err != nil {
 		return nil, err
@@ -45,21 +59,28 @@ func (d *Folder) Play(name string) (*Reader, error) {
 		f.Close()
 		return nil, fmt.Errorf("record: play %q: %w", name, err)
 	}
-	return &Reader{f: f, x: x, offset: x.begin}, nil
+	if x.mp4 == nil {
+		return &flvReader{f: f, x: x, offset: x.begin}, nil
+	}
+	r := &mp4Reader{f: f, x: x}
+	r.Seek(0)
+	return r, nil
 }
 
-// Length returns the newest timestamp of the file. It may run at once with any other method.
-func (r *Reader) Length() time.Duration { return r.x.length }
+// Length implements Reader.
+func (r *flvReader) Length() time.Duration { return r.x.length }
 
-// Place returns the timestamp to which a Seek to a time would go. It may run at once with any other method.
-func (r *Reader) Place(to time.Duration) (at time.Duration) {
+// Tracks implements Reader.
+func (r *flvReader) Tracks() []media.Track { return r.x.tracks }
+
+// Place implements Reader.
+func (r *flvReader) Place(to time.Duration) (at time.Duration) {
 	p, _ := r.x.at(to)
 	return p.at
 }
 
-// Seek goes to the keyframe at or before a time (in a file without pictures, to a sound) and returns its timestamp; before the first one that is the file's beginning. The
-// next tags are the codec parameters that hold there, after the metadata if it was not given yet.
-func (r *Reader) Seek(to time.Duration) (at time.Duration) {
+// Seek implements Reader.
+func (r *flvReader) Seek(to time.Duration) (at time.Duration) {
 	p, headers := r.x.at(to)
 	if p.offset == 0 {
 		r.offset, r.first = r.x.begin, nil
@@ -72,8 +93,8 @@ func (r *Reader) Seek(to time.Duration) (at time.Duration) {
 	return p.at
 }
 
-// Next reads the next tag; its Data is new. Behind the last whole one the error is io.EOF. Timestamps are the file's; those of parameters after a Seek are the keyframe's.
-func (r *Reader) Next() (flv.Tag, error) {
+// Next implements Reader.
+func (r *flvReader) Next() (flv.Tag, error) {
 	r.begun = true
 	if len(r.first) > 0 {
 		t, _, err := r.tag(r.first[0])
@@ -92,7 +113,7 @@ func (r *Reader) Next() (flv.Tag, error) {
 }
 
 // tag reads the tag at an offset. A duration that was never written is that which the walk has found.
-func (r *Reader) tag(at int64) (t flv.Tag, next int64, err error) {
+func (r *flvReader) tag(at int64) (t flv.Tag, next int64, err error) {
 	var head [tagHeader]byte
 	if _, err := r.f.ReadAt(head[:], at); err != nil {
 		return t, 0, fmt.Errorf("record: tag at offset %d: %w", at, err)
@@ -108,5 +129,5 @@ func (r *Reader) tag(at int64) (t flv.Tag, next int64, err error) {
 	return t, at + tagHeader + length + backBytes, nil
 }
 
-// Close closes the file.
-func (r *Reader) Close() error { return r.f.Close() }
+// Close implements Reader.
+func (r *flvReader) Close() error { return r.f.Close() }

@@ -32,13 +32,18 @@ func (n notifier) Wake() {
 // Cursor opens a cursor whose next item is the one with the sequence number at: an older one than the ring holds is told as missed at the first Read, and one past
 // the head waits for it.
 func (r *Ring[T]) Cursor(at uint64) *Cursor[T] {
+	c := new(Cursor[T])
+	r.Place(c, at)
+	return c
+}
+
+// Place opens a cursor as Cursor does, in a zero value that lies where the caller wants it: beside what else is needed at each read.
+func (r *Ring[T]) Place(c *Cursor[T], at uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cursors++
-	return &Cursor[T]{ring: r, seq: at, slot: notArmed}
+	c.ring, c.seq, c.slot = r, at, notArmed
 }
-
-func (c *Cursor[T]) setSlot(i int) { c.slot = i }
 
 // Ring returns the ring that the cursor follows.
 func (c *Cursor[T]) Ring() *Ring[T] { return c.ring }
@@ -75,6 +80,23 @@ func (c *Cursor[T]) Read(dst []Item[T]) (n int, missed uint64, err error) {
 	r := c.ring
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return c.readLocked(dst)
+}
+
+// ReadOrArm is Read that is followed by Arm if everything is read: with armed, w is woken by what comes next.
+func (c *Cursor[T]) ReadOrArm(dst []Item[T], w Waker) (n int, missed uint64, armed bool, err error) {
+	r := c.ring
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n, missed, err = c.readLocked(dst)
+	if err == nil && n < len(dst) {
+		armed = c.armLocked(w)
+	}
+	return n, missed, armed, err
+}
+
+func (c *Cursor[T]) readLocked(dst []Item[T]) (n int, missed uint64, err error) {
+	r := c.ring
 	if c.seq < r.tail {
 		missed = r.tail - c.seq
 		c.seq = r.tail
@@ -112,7 +134,7 @@ func (c *Cursor[T]) armLocked(w Waker) bool {
 		return true
 	}
 	c.slot = len(r.waiting)
-	r.waiting = append(r.waiting, waiting{cursor: c, at: c.seq, waker: w})
+	r.waiting = append(r.waiting, waiting[T]{cursor: c, waker: w})
 	return true
 }
 
@@ -125,8 +147,8 @@ func (c *Cursor[T]) disarmLocked() {
 	last := len(r.waiting) - 1
 	moved := r.waiting[last]
 	r.waiting[c.slot] = moved
-	moved.cursor.setSlot(c.slot)
-	r.waiting[last] = waiting{}
+	moved.cursor.slot = c.slot
+	r.waiting[last] = waiting[T]{}
 	r.waiting = r.waiting[:last]
 	c.slot = notArmed
 }

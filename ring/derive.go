@@ -55,6 +55,8 @@ type Outputs[S, T any] struct {
 }
 
 type shared[S, T any] struct {
+	outputs *Outputs[S, T]
+	name    string
 	derived *derived[S, T]
 	readers int
 }
@@ -62,13 +64,17 @@ type shared[S, T any] struct {
 // Output is one reader's hold on a derived ring.
 type Output[T any] struct {
 	// Ring is the derived ring.
-	Ring  *Ring[T]
-	close func()
-	once  sync.Once
+	Ring   *Ring[T]
+	of     interface{ release() }
+	closed atomic.Bool
 }
 
 // Close gives up the hold; with the last one the derived ring ends (io.EOF). It may be called more than once.
-func (o *Output[T]) Close() { o.once.Do(o.close) }
+func (o *Output[T]) Close() {
+	if !o.closed.Swap(true) {
+		o.of.release()
+	}
+}
 
 // Open returns the derived ring called name, making it if nobody reads it yet: it then begins with the source's item from. newMaker is called for a
 // new ring only and returns the function that makes an item and its size; that function is called for one item after the other, in order, in the
@@ -80,7 +86,7 @@ func (o *Outputs[S, T]) Open(name string, src *Ring[S], from uint64, l Limits, n
 		if tail, _ := src.Bounds(); from < tail {
 			from = tail
 		}
-		s = &shared[S, T]{derived: &derived[S, T]{src: src.Cursor(from), dst: New[T](src.Epoch(), from, l), make: newMaker()}}
+		s = &shared[S, T]{outputs: o, name: name, derived: &derived[S, T]{src: src.Cursor(from), dst: New[T](src.Epoch(), from, l), make: newMaker()}}
 		if o.open == nil {
 			o.open = make(map[string]*shared[S, T])
 		}
@@ -92,15 +98,16 @@ func (o *Outputs[S, T]) Open(name string, src *Ring[S], from uint64, l Limits, n
 	if fresh {
 		s.derived.Wake()
 	}
-	return &Output[T]{Ring: s.derived.dst, close: func() { o.release(name, s) }}
+	return &Output[T]{Ring: s.derived.dst, of: s}
 }
 
-func (o *Outputs[S, T]) release(name string, s *shared[S, T]) {
+func (s *shared[S, T]) release() {
+	o := s.outputs
 	o.mu.Lock()
 	s.readers--
 	last := s.readers == 0
-	if last && o.open[name] == s {
-		delete(o.open, name)
+	if last && o.open[s.name] == s {
+		delete(o.open, s.name)
 	}
 	o.mu.Unlock()
 	if last {

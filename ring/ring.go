@@ -57,15 +57,11 @@ type Stats struct {
 // It may be called once more after the cursor was moved or closed.
 type Waker interface{ Wake() }
 
-// waiting is an armed cursor, its place, and whom it wakes.
-type waiting struct {
-	cursor anyCursor
-	at     uint64
+// waiting is an armed cursor, and whom it wakes.
+type waiting[T any] struct {
+	cursor *Cursor[T]
 	waker  Waker
 }
-
-// anyCursor lets the list of waiting cursors be moved about without their type.
-type anyCursor interface{ setSlot(int) }
 
 // Ring is a bounded log of immutable items. All methods may run at once.
 type Ring[T any] struct {
@@ -81,8 +77,8 @@ type Ring[T any] struct {
 	bytes   int64
 	evicted uint64
 	cursors int
-	waiting []waiting
-	spare   []waiting // the list's other half, so that waking allocates nothing
+	waiting []waiting[T]
+	spare   []waiting[T] // the list's other half, so that waking allocates nothing
 	closed  bool
 	cause   error
 }
@@ -175,7 +171,7 @@ func (r *Ring[T]) Show() {
 }
 
 // showLocked disarms the cursors that have something to read now, unless appends are held, and returns them.
-func (r *Ring[T]) showLocked() []waiting {
+func (r *Ring[T]) showLocked() []waiting[T] {
 	if r.held || r.shown == r.head {
 		return nil
 	}
@@ -240,7 +236,7 @@ func (r *Ring[T]) Close(cause error) {
 }
 
 // takeWaitingLocked disarms the cursors that have something to read now and returns them. Those that wait for a later item stay.
-func (r *Ring[T]) takeWaitingLocked() []waiting {
+func (r *Ring[T]) takeWaitingLocked() []waiting[T] {
 	list := r.waiting
 	if len(list) == 0 {
 		return nil
@@ -249,20 +245,20 @@ func (r *Ring[T]) takeWaitingLocked() []waiting {
 	ready := list[:0]
 	for _, w := range list {
 		slot := notArmed
-		if w.at < r.shown || r.closed {
+		if w.cursor.seq < r.shown || r.closed {
 			ready = append(ready, w)
 		} else {
 			slot = len(r.waiting)
 			r.waiting = append(r.waiting, w)
 		}
-		w.cursor.setSlot(slot)
+		w.cursor.slot = slot
 	}
 	clear(list[len(ready):])
 	return ready
 }
 
 // wake calls the wakers and gives the list back.
-func (r *Ring[T]) wake(list []waiting) {
+func (r *Ring[T]) wake(list []waiting[T]) {
 	if cap(list) == 0 {
 		return
 	}

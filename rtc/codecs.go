@@ -34,11 +34,12 @@ var offered = []struct {
 // videoFeedback is what viewers may say of video (RFC 4585, RFC 5104, draft-holmer-rmcat-transport-wide-cc-extensions).
 var videoFeedback = []webrtc.RTCPFeedback{{Type: "nack"}, {Type: "nack", Parameter: "pli"}, {Type: "ccm", Parameter: "fir"}, {Type: webrtc.TypeRTCPFBTransportCC}}
 
-// newAPI makes the stack for peers that send those codecs; none means that they receive, whatever is known. A peer that sends agrees on nothing else, so that an answer says what will come.
+// newAPI makes the stack for peers that send those codecs; none means that they receive, whatever is known. A peer that sends agrees on nothing else of that kind, so that an answer says what will
+// come; a kind that is not sent is answered as inactive, not refused: the first section of a bundle must stand for other stacks to go on.
 func newAPI(settings webrtc.SettingEngine, send []media.Codec) (*webrtc.API, error) {
 	m := &webrtc.MediaEngine{}
 	for _, c := range offered {
-		if len(send) > 0 && !slices.Contains(send, c.codec) {
+		if same := func(s media.Codec) bool { return s.Kind() == c.codec.Kind() }; slices.ContainsFunc(send, same) && !slices.Contains(send, c.codec) {
 			continue
 		}
 		kind, capability := webrtc.RTPCodecTypeVideo, webrtc.RTPCodecCapability{MimeType: mimes[c.codec], ClockRate: 90000, SDPFmtpLine: c.fmtp, RTCPFeedback: videoFeedback}

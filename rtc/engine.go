@@ -18,7 +18,8 @@ import (
 // Engine is the place where peers live. All methods may run at once.
 type Engine struct {
 	opts     Options
-	udp      net.PacketConn
+	mux      *udpMux // nil without a UDP port
+	flusher  *flusher
 	tcp      net.Listener
 	net      *network
 	config   webrtc.Configuration
@@ -32,10 +33,16 @@ type Engine struct {
 	closed bool
 }
 
+// What a connection of ICE over TCP may have waiting: packets that were received, and bytes to be sent; what is more is lost, as on UDP.
+const (
+	tcpReadQueue   = 64
+	tcpWriteBuffer = 1 << 20
+)
+
 // New opens the ports.
 func New(o Options) (*Engine, error) {
 	o.fill()
-	e := &Engine{opts: o, peers: make(map[*Peer]struct{}), apis: make(map[string]*webrtc.API)}
+	e := &Engine{flusher: newFlusher(), opts: o, peers: make(map[*Peer]struct{}), apis: make(map[string]*webrtc.API)}
 	if err := e.open(); err != nil {
 		e.Close()
 		return nil, fmt.Errorf("rtc: %w", err)
@@ -67,12 +74,12 @@ func (e *Engine) open() error {
 	case o.UDP == "": // each peer opens its own
 		networks = append(networks, webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6)
 	case o.UDP != "-":
-		udp, err := net.ListenPacket("udp", o.UDP)
+		mux, err := newUDPMux(n, o.UDP, o.Loopback, o.MaxCandidates)
 		if err != nil {
-			return err
+			return fmt.Errorf("listen %q: %w", o.UDP, err)
 		}
-		e.udp = udp
-		settings.SetICEUDPMux(webrtc.NewICEUDPMux(nil, udp))
+		e.mux = mux
+		settings.SetICEUDPMux(mux)
 		networks = append(networks, webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6)
 	}
 	if o.TCP != "" {
@@ -81,7 +88,8 @@ func (e *Engine) open() error {
 			return err
 		}
 		e.tcp = tcp
-		settings.SetICETCPMux(webrtc.NewICETCPMux(nil, tcp, 64))
+		settings.SetICETCPMux(ice.NewTCPMuxDefault(ice.TCPMuxParams{Listener: tcp, ReadBufferSize: tcpReadQueue, WriteBufferSize: tcpWriteBuffer, FirstStunBindTimeout: o.ConnectTimeout,
+			AliveDurationForConnFromStun: o.ConnectTimeout}))
 		networks = append(networks, webrtc.NetworkTypeTCP4, webrtc.NetworkTypeTCP6)
 	}
 	settings.SetNetworkTypes(networks)
@@ -97,10 +105,10 @@ func (e *Engine) ICEServers() []ICEServer { return e.opts.ICEServers }
 
 // UDPAddr returns the address of the UDP port, nil if there is none.
 func (e *Engine) UDPAddr() net.Addr {
-	if e.udp == nil {
+	if e.mux == nil {
 		return nil
 	}
-	return e.udp.LocalAddr()
+	return e.mux.addr()
 }
 
 // TCPAddr returns the address of the TCP port, nil if there is none.
@@ -148,12 +156,13 @@ func (e *Engine) Close() error {
 		p.Close(lifecycle.ReasonShutdown)
 	}
 	var err error
-	if e.udp != nil {
-		err = e.udp.Close()
+	if e.mux != nil {
+		err = e.mux.Close()
 	}
 	if e.tcp != nil {
 		err = errors.Join(err, e.tcp.Close())
 	}
+	e.flusher.close()
 	return err
 }
 

@@ -19,8 +19,9 @@ type Peer struct {
 	opts   PeerOptions
 	pc     *webrtc.PeerConnection
 	ice    *webrtc.ICETransport
-	wake   chan struct{} // holds a token when the source may have something
-	done   chan struct{}
+	work   atomic.Int32           // of the flusher
+	gone   atomic.Bool            // closed
+	line   atomic.Pointer[line]   // nil without a UDP port of the engine
 	sender atomic.Pointer[sender] // nil before DTLS stands
 
 	negotiating sync.Mutex // one offer or answer at a time
@@ -36,6 +37,10 @@ type Peer struct {
 	closed   bool
 	channels int
 	bound    [2]bound // by slot
+
+	receiving sync.Mutex
+	received  [2]*receiver // by slot
+	clock     peerClock
 }
 
 func newPeer(e *Engine, o PeerOptions) (*Peer, error) {
@@ -48,7 +53,7 @@ func newPeer(e *Engine, o PeerOptions) (*Peer, error) {
 		return nil, err
 	}
 	now := time.Now()
-	p := &Peer{engine: e, opts: o, pc: pc, ice: pc.SCTP().Transport().ICETransport(), wake: make(chan struct{}, 1), done: make(chan struct{}), last: Change{Time: now},
+	p := &Peer{engine: e, opts: o, pc: pc, ice: pc.SCTP().Transport().ICETransport(), last: Change{Time: now},
 		machine: machine{settle: e.opts.Settle, patience: e.opts.DisconnectedTimeout, giveUp: e.opts.DisconnectedTimeout + e.opts.FailedTimeout}}
 	for _, t := range o.Send {
 		out := &outTrack{p, t}
@@ -60,9 +65,6 @@ func newPeer(e *Engine, o PeerOptions) (*Peer, error) {
 	p.watch()
 	p.giveUp = time.AfterFunc(e.opts.ConnectTimeout, p.late)
 	p.tellLocked(p.last) // nobody else knows the peer yet
-	if len(o.Send) > 0 {
-		go p.run()
-	}
 	return p, nil
 }
 
@@ -74,6 +76,7 @@ func (p *Peer) watch() {
 			p.input(inChecking, Pair{}, lifecycle.Reason{})
 		case webrtc.ICEConnectionStateConnected:
 			p.input(inConnected, p.pair(), lifecycle.Reason{})
+			p.findLine()
 			p.stands(true)
 		case webrtc.ICEConnectionStateDisconnected:
 			p.input(inSilence, Pair{}, lifecycle.Reason{})
@@ -107,6 +110,7 @@ func (p *Peer) watch() {
 		}
 	})
 	p.pc.OnDataChannel(p.accept)
+	p.pc.OnTrack(p.receive)
 }
 
 // input tells the machine and hands on what follows.
@@ -188,6 +192,13 @@ func (p *Peer) ICE() Change {
 		c.Pair.RoundTrip = time.Duration(s.CurrentRoundTripTime * float64(time.Second))
 	}
 	return c
+}
+
+// findLine finds the agent's way over the engine's UDP port, which is another one after each restart.
+func (p *Peer) findLine() {
+	if params, err := p.ice.GetLocalParameters(); err == nil && p.engine.mux != nil {
+		p.line.Store(p.engine.mux.line(params.UsernameFragment))
+	}
 }
 
 // secured is called when DTLS stands, once.
@@ -344,33 +355,7 @@ func (p *Peer) AddCandidate(candidate string) error {
 }
 
 // Wake says that the source may have something to send. It never blocks.
-func (p *Peer) Wake() {
-	select {
-	case p.wake <- struct{}{}:
-	default:
-	}
-}
-
-// run sends what the source hands out.
-func (p *Peer) run() {
-	for {
-		select {
-		case <-p.wake:
-		case <-p.done:
-			return
-		}
-		s := p.sender.Load()
-		if s == nil {
-			continue
-		}
-		for _, group := range p.opts.Source.Fill(nil, 1<<20) {
-			s.write(group)
-		}
-		if reports := s.reports(time.Now()); reports != nil {
-			p.pc.WriteRTCP(reports)
-		}
-	}
-}
+func (p *Peer) Wake() { p.engine.flusher.wake(p) }
 
 // Close ends the peer. Only the first call counts.
 func (p *Peer) Close(why lifecycle.Reason) {
@@ -380,9 +365,9 @@ func (p *Peer) Close(why lifecycle.Reason) {
 		return
 	}
 	p.closed = true
+	p.gone.Store(true)
 	p.giveUp.Stop()
 	p.mu.Unlock()
-	close(p.done)
 	p.input(inClose, Pair{}, why)
 	p.pc.Close()
 	p.engine.remove(p)

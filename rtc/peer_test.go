@@ -80,7 +80,7 @@ func newEngine(t *testing.T, o Options) *Engine {
 	return e
 }
 
-func newTestPeer(t *testing.T, e *Engine, o PeerOptions) *Peer {
+func openPeer(t *testing.T, e *Engine, o PeerOptions) *Peer {
 	t.Helper()
 	p, err := e.Peer(o)
 	if err != nil {
@@ -148,10 +148,10 @@ func testPeers(t *testing.T, server, client *Engine, lite bool) {
 	conn := log.Open("rtc", lifecycle.Server, "")
 	atServer, atClient := newSeen(), newSeen()
 	echoed := make(chan string, 8)
-	s := newTestPeer(t, server, PeerOptions{Conn: conn, OnChange: atServer.add, OnChannel: func(c *Channel) ChannelOptions {
+	s := openPeer(t, server, PeerOptions{Conn: conn, OnChange: atServer.add, OnChannel: func(c *Channel) ChannelOptions {
 		return ChannelOptions{OnMessage: func(text bool, data []byte) { c.Send(text, data) }}
 	}})
-	k := newTestPeer(t, client, PeerOptions{OnChange: atClient.add})
+	k := openPeer(t, client, PeerOptions{OnChange: atClient.add})
 	opened := make(chan struct{})
 	channel, err := k.Open("echo", ChannelOptions{OnOpen: func() { close(opened) }, OnMessage: func(text bool, data []byte) { echoed <- fmt.Sprint(text, " ", string(data)) }})
 	if err != nil {
@@ -220,10 +220,10 @@ func TestChannelIsBounded(t *testing.T) {
 	server, client := newEngine(t, quick(Options{UDP: "127.0.0.1:0"})), newEngine(t, quick(Options{}))
 	hold := make(chan struct{})
 	got := make(chan []byte, 1000)
-	s := newTestPeer(t, server, PeerOptions{OnChannel: func(c *Channel) ChannelOptions {
+	s := openPeer(t, server, PeerOptions{OnChannel: func(c *Channel) ChannelOptions {
 		return ChannelOptions{OnMessage: func(_ bool, data []byte) { <-hold; got <- data }}
 	}})
-	k := newTestPeer(t, client, PeerOptions{})
+	k := openPeer(t, client, PeerOptions{})
 	opened, drained := make(chan struct{}), make(chan struct{}, 100)
 	c, err := k.Open("slow", ChannelOptions{OnOpen: func() { close(opened) }, OnDrain: func() { drained <- struct{}{} }, MaxBuffered: 256 << 10})
 	if err != nil {

@@ -20,16 +20,16 @@ type delivery struct {
 	frame media.Frame
 }
 
-// testPeer is a receiver with a clock, and packets on their way to it.
-type testPeer struct {
+// rtpSource is a receiver with a clock, and packets on their way to it.
+type rtpSource struct {
 	*receiver
 	got    []delivery
 	wanted int
 	now    time.Time
 }
 
-func newTestPeer(codec media.Codec, fmtp string) *testPeer {
-	p := &testPeer{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+func newRTPSource(codec media.Codec, fmtp string) *rtpSource {
+	p := &rtpSource{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	parameters := webrtc.RTPCodecParameters{RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: mimes[codec], SDPFmtpLine: fmtp}}
 	p.receiver = newReceiver(parameters, func(t *media.Track, f media.Frame) { p.got = append(p.got, delivery{t, f}) }, func() { p.wanted++ })
 	return p
@@ -46,7 +46,7 @@ func packets(groups []Group, first uint16, start uint32) (list []*rtp.Packet) {
 }
 
 // arrive hands packets in, each a little after the one before.
-func (p *testPeer) arrive(list ...*rtp.Packet) {
+func (p *rtpSource) arrive(list ...*rtp.Packet) {
 	for _, packet := range list {
 		p.now = p.now.Add(time.Millisecond)
 		p.rtp(packet, p.now)
@@ -54,7 +54,7 @@ func (p *testPeer) arrive(list ...*rtp.Packet) {
 }
 
 // frames checks that what was delivered are the frames with the given numbers of a clip, in order, each with its time from the first.
-func (p *testPeer) frames(t *testing.T, c clip, numbers ...int) {
+func (p *rtpSource) frames(t *testing.T, c clip, numbers ...int) {
 	t.Helper()
 	if len(p.got) != len(numbers) {
 		t.Errorf("%s: got %d frames, want %d", c.name, len(p.got), len(numbers))
@@ -138,7 +138,7 @@ func TestReceiver(t *testing.T) {
 		} {
 			t.Run(c.name+" "+name, func(t *testing.T) {
 				// Over the wraps of both numbers.
-				p := newTestPeer(c.track.Codec, "")
+				p := newRTPSource(c.track.Codec, "")
 				p.arrive(way(packets(c.groups(t), 0xfffd, 0xffffe000))...)
 				if name == "without markers" && c.track.Kind == media.Audio {
 					p.got = p.got[:len(p.got)-1]
@@ -165,7 +165,7 @@ func TestReceiverLoss(t *testing.T) {
 			for ; n+groups[in].Len() <= lost; in++ {
 				n += groups[in].Len()
 			}
-			p := newTestPeer(c.track.Codec, "")
+			p := newRTPSource(c.track.Codec, "")
 			p.arrive(slices.Concat(all[:lost], all[lost+1:])...)
 			p.now = p.now.Add(videoPatience)
 			p.arrive(&rtp.Packet{Header: rtp.Header{SequenceNumber: all[len(all)-1].SequenceNumber + 1, Timestamp: all[len(all)-1].Timestamp}}) // the patience ends
@@ -191,7 +191,7 @@ func TestReceiverLoss(t *testing.T) {
 func TestReceiverWaits(t *testing.T) {
 	c := annexB(t, "plain.h264")
 	all := packets(c.groups(t), 0xfffe, 0)
-	p := newTestPeer(media.H264, "")
+	p := newRTPSource(media.H264, "")
 	p.arrive(all[0])
 	p.arrive(all[3:]...)
 	p.now = p.now.Add(videoPatience - 50*time.Millisecond)
@@ -211,7 +211,7 @@ func TestReceiverWaits(t *testing.T) {
 func TestReceiverFollowsALeap(t *testing.T) {
 	c := annexB(t, "plain.h264")
 	for _, leap := range []uint16{5000, 0x8000, 0xe000} {
-		p := newTestPeer(media.H264, "")
+		p := newRTPSource(media.H264, "")
 		groups := c.groups(t)
 		p.arrive(packets(groups, 1000, 0)...)
 		p.arrive(packets(groups[:6], 1000+leap, 36000)...)
@@ -228,7 +228,7 @@ func TestReceiverFollowsALeap(t *testing.T) {
 func TestReceiverAsksSeldom(t *testing.T) {
 	c := annexB(t, "plain.h264")
 	groups := c.groups(t)
-	p := newTestPeer(media.H264, "")
+	p := newRTPSource(media.H264, "")
 	seq := uint16(0)
 	for i := range 50 { // 5 s of pictures of which none is a keyframe
 		list := packets(groups[1:2], seq, uint32(9000*i))
@@ -245,7 +245,7 @@ func TestSizeChanges(t *testing.T) {
 	big, small := annexB(t, "plain.h264"), annexB(t, "small.h264")
 	first := packets(big.groups(t), 0, 0)
 	second := packets(small.groups(t), uint16(len(first)), uint32(ticks(pictureTime*time.Duration(len(big.frames)), 90000)))
-	p := newTestPeer(media.H264, "")
+	p := newRTPSource(media.H264, "")
 	p.arrive(slices.Concat(first, second)...)
 	got := p.got
 	p.got = got[:len(big.frames)]
@@ -268,13 +268,13 @@ func TestParameterSetsOfTheDescription(t *testing.T) {
 			list = append(list, p)
 		}
 	}
-	without := newTestPeer(media.H264, "packetization-mode=1")
+	without := newRTPSource(media.H264, "packetization-mode=1")
 	without.arrive(list...)
 	if len(without.got) != 0 || without.wanted == 0 {
 		t.Errorf("got %d frames without parameter sets", len(without.got))
 	}
 	sets := must(parameterSets(c.track.Config))
-	with := newTestPeer(media.H264, "packetization-mode=1; sprop-parameter-sets="+base64s(sets)+";profile-level-id=42e01f")
+	with := newRTPSource(media.H264, "packetization-mode=1; sprop-parameter-sets="+base64s(sets)+";profile-level-id=42e01f")
 	with.arrive(list...)
 	with.frames(t, c, upTo(0, len(c.frames))...)
 }
@@ -282,7 +282,7 @@ func TestParameterSetsOfTheDescription(t *testing.T) {
 // Pictures that are shown in another order get back the times that they had: PTS as they were, DTS as late as their order allows, which may be later than the container's by the same time each.
 func TestReorderedTimes(t *testing.T) {
 	c := reordered(t)
-	p := newTestPeer(media.H264, "")
+	p := newRTPSource(media.H264, "")
 	p.arrive(packets(c.groups(t), 0, 12345)...)
 	p.frames(t, c, upTo(0, len(c.frames))...)
 	last := time.Duration(-1)
@@ -307,7 +307,7 @@ func TestReorderedTimes(t *testing.T) {
 func TestTracksGetInStep(t *testing.T) {
 	const late = 180 * time.Millisecond // of the pictures, on their way
 	for _, reports := range []bool{false, true} {
-		video, audio := newTestPeer(media.VP8, ""), newTestPeer(media.Opus, "")
+		video, audio := newRTPSource(media.VP8, ""), newRTPSource(media.Opus, "")
 		shared := &peerClock{}
 		video.shareClock(shared)
 		audio.shareClock(shared)
@@ -345,7 +345,7 @@ func TestTracksGetInStep(t *testing.T) {
 		if (apart - want).Abs() > 2*time.Millisecond {
 			t.Errorf("reports %v: the pictures are %v behind the sound, want %v", reports, apart, want)
 		}
-		for _, p := range []*testPeer{video, audio} {
+		for _, p := range []*rtpSource{video, audio} {
 			for i := 1; i < len(p.got); i++ {
 				step, even := p.got[i].frame.DTS-p.got[i-1].frame.DTS, p.got[1].frame.DTS-p.got[0].frame.DTS
 				if (step - even).Abs() > even/10 {
@@ -358,7 +358,7 @@ func TestTracksGetInStep(t *testing.T) {
 
 // Timestamps that begin anew go on from where the clock says.
 func TestTimestampsLeap(t *testing.T) {
-	p := newTestPeer(media.Opus, "")
+	p := newRTPSource(media.Opus, "")
 	payload := sound().groups(t)[0].Packet(0)
 	for i := range 100 {
 		timestamp := uint32(960 * i)

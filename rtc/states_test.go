@@ -80,8 +80,8 @@ func TestAllSevenStates(t *testing.T) {
 	}()
 	held, hold := newSeen(), make(chan struct{})
 	atServer, atClient := newSeen(), newSeen()
-	s := newTestPeer(t, server, PeerOptions{Conn: conn, OnChange: atServer.add, OnChannel: func(*Channel) ChannelOptions { return ChannelOptions{} }})
-	k := newTestPeer(t, client, PeerOptions{OnChange: func(c Change) {
+	s := openPeer(t, server, PeerOptions{Conn: conn, OnChange: atServer.add, OnChannel: func(*Channel) ChannelOptions { return ChannelOptions{} }})
+	k := openPeer(t, client, PeerOptions{OnChange: func(c Change) {
 		atClient.add(c)
 		if c.To == StateConnected {
 			<-hold // a slow one
@@ -177,8 +177,8 @@ func withFakePeers(t *testing.T, o Options, f func(t *testing.T, p *fakePeers)) 
 		so, co := o, o
 		so.net, co.net = serverNet, clientNet
 		engines := []*Engine{newEngine(t, so), newEngine(t, co)}
-		p.server = newTestPeer(t, engines[0], PeerOptions{OnChange: p.atServer.add, OnChannel: func(*Channel) ChannelOptions { return ChannelOptions{} }})
-		p.client = newTestPeer(t, engines[1], PeerOptions{OnChange: p.atClient.add})
+		p.server = openPeer(t, engines[0], PeerOptions{OnChange: p.atServer.add, OnChannel: func(*Channel) ChannelOptions { return ChannelOptions{} }})
+		p.client = openPeer(t, engines[1], PeerOptions{OnChange: p.atClient.add})
 		if _, err := p.client.Open("data", ChannelOptions{}); err != nil {
 			t.Fatal(err)
 		}

@@ -133,17 +133,3 @@ func about(packets []rtcp.Packet, ssrc uint32) []rtcp.Packet {
 
 // receiveMTU is the greatest packet that is received.
 const receiveMTU = 1500
-
-// Stats are what went over a peer so far, and how.
-type Stats struct {
-	// Sent is what was sent, and what the other side says of it.
-	Sent SenderStats
-}
-
-// Stats returns what went over the peer so far.
-func (p *Peer) Stats() (s Stats) {
-	if sender := p.sender.Load(); sender != nil {
-		s.Sent = sender.Stats()
-	}
-	return s
-}

@@ -63,7 +63,7 @@ func (r *rewriter) Fill(dst [][]byte, most int) [][]byte {
 				if r.zero {
 					r.rebase(&m)
 				}
-				if keep := s.conn.h.OnPlayData; keep == nil || keep(s, &m) {
+				if keep := s.conn.h.OnPlayData; keep == nil || m.Type == TypeCommand || keep(s, &m) {
 					out = AppendMessage(out, size, m)
 				}
 				return nil

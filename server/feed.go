@@ -12,11 +12,8 @@ import (
 	"hawser/websocket"
 )
 
-// feedBatch is how many ready frames a data feed takes under one lock of the ring.
-const feedBatch = 64
-
-// dataBatches are the borrowed places that a data feed reads into, so that a subscription holds none.
-var dataBatches = sync.Pool{New: func() any { return new([feedBatch]ring.Item[[]byte]) }}
+// feedBatch is how many ready frames a data feed takes under one lock of the ring: most take one or two.
+const feedBatch = 8
 
 // wireName is the name of the derived rings of ready WebSocket frames.
 const wireName = "session"
@@ -40,55 +37,61 @@ type subscription interface {
 	throttle(rate float64, has bool)
 }
 
-// feedState is what the session keeps of each feed.
+// feedState is what the session keeps of each feed. What each wake and each turn need stands first: with many feeds each line of memory has to be fetched.
 type feedState struct {
-	conn   *sessionConn
-	path   string
-	media  bool
-	queued bool // in conn.ready; guarded by conn.mu
-	closed atomic.Bool
-
-	restate atomic.Bool    // the path's status may have changed
+	conn    *sessionConn
+	closed  atomic.Bool
+	queued  atomic.Bool // in conn.readyData or conn.readyMedia, or about to be
+	restate atomic.Bool // the path's status may have changed
+	media   bool
 	told    session.Status // what the client knows; owned by Fill
+	path    string
 }
 
-// wake puts the feed on the list of those that have something to send.
+// wake puts the feed on the list of those that have something to send. The session is woken for the first of the list only: it then takes all of it.
 func (f *feedState) wake(of feed) {
+	if f.closed.Load() || f.queued.Swap(true) {
+		return
+	}
 	c := f.conn
 	c.mu.Lock()
-	if !f.queued && !f.closed.Load() {
-		f.queued = true
-		list := &c.readyData
-		if f.media {
-			list = &c.readyMedia
-		}
-		*list = append(*list, of)
+	first := len(c.readyData)+len(c.readyMedia) == 0
+	if f.media {
+		c.readyMedia = append(c.readyMedia, of)
+	} else {
+		c.readyData = append(c.readyData, of)
+	}
+	joined := c.joined
+	if c.joined++; first {
+		c.joined = 0
 	}
 	c.mu.Unlock()
-	c.carrier.Wake()
+	if first {
+		c.server.gather.wake(c, joined)
+	}
 }
 
 // dataFeed is a subscription. It sends the frames that all subscribers share, or, where it has a rate or fields of its own, what has changed since the last time.
 type dataFeed struct {
 	feedState
+	armed   bool // fill has read all and asked for a wake; owned by Fill
+	bounded bool // the kind was known when fill last looked
+	start   *start
+	cursor  ring.Cursor[[]byte]
 	pacer   pacer
 	names   []string // the fields of a record that are wanted; nil means all
 	subject *subject.Subject
 	output  *ring.Output[[]byte]
-	cursor  *ring.Cursor[[]byte]
-	start   *session.Message // the answer, until it is given
-	image   bool             // the answer is to have the record's image
-	bounded bool             // the kind was known when fill last looked
 	once    sync.Once
 }
 
-// newDataFeed opens a subscription that begins with the message start, and with the image of a record if so wanted; its first update is the one at the offset that start tells. It
+// newDataFeed opens a subscription whose first update is the one at the offset that start tells. It
 // takes over the caller's hold on the subject. The message goes the way of the updates, because what is queued beside them may be overtaken by them.
-func newDataFeed(c *sessionConn, s *subject.Subject, start *session.Message, image bool, want session.Want) *dataFeed {
-	f := &dataFeed{feedState: feedState{conn: c, path: s.Path(), told: session.StatusOK}, subject: s, start: start, image: image, names: want.Names}
+func newDataFeed(c *sessionConn, s *subject.Subject, start *start, want session.Want) *dataFeed {
+	f := &dataFeed{feedState: feedState{conn: c, path: s.Path(), told: session.StatusOK}, subject: s, start: start, names: want.Names}
 	f.restate.Store(true)
 	f.pacer.set(want.Rate, want.HasRate)
-	f.output = s.Wires.Open(wireName, s.Ring(), start.Offset, c.server.logWires, func() func(ring.Item[subject.Update]) ([]byte, int) {
+	f.output = s.Wires.Open(wireName, s.Ring(), start.offset, c.server.logWires, func() func(ring.Item[subject.Update]) ([]byte, int) {
 		var scratch []byte
 		var b burst
 		return func(item ring.Item[subject.Update]) ([]byte, int) {
@@ -97,7 +100,7 @@ func newDataFeed(c *sessionConn, s *subject.Subject, start *session.Message, ima
 			return frame, len(frame)
 		}
 	})
-	f.cursor = f.output.Ring.Cursor(start.Offset)
+	f.output.Ring.Place(&f.cursor, start.offset)
 	return f
 }
 
@@ -123,10 +126,11 @@ func (f *dataFeed) Wake() { f.wake(f) }
 
 func (f *dataFeed) throttle(rate float64, has bool) { f.pacer.set(rate, has) }
 
-// arm asks the ring for a wake, unless the rate has asked the clock.
-func (f *dataFeed) arm() bool { return f.pacer.resting() || f.cursor.Arm(f) }
+// arm asks the ring for a wake, unless fill has done so, or the rate has asked the clock.
+func (f *dataFeed) arm() bool { return f.armed || f.pacer.resting() || f.cursor.Arm(f) }
 
 func (f *dataFeed) fill(dst [][]byte, max int) (out [][]byte, size int) {
+	f.armed = false
 	f.bound()
 	if f.start != nil {
 		b := f.begin()
@@ -136,31 +140,28 @@ func (f *dataFeed) fill(dst [][]byte, max int) (out [][]byte, size int) {
 	if f.own() {
 		return f.fillOwn(dst, size)
 	}
-	batch := dataBatches.Get().(*[feedBatch]ring.Item[[]byte])
-	defer dataBatches.Put(batch)
-	for size < max {
-		from := f.cursor.Seq()
-		n, missed, err := f.cursor.Read(batch[:])
-		if missed > 0 {
-			var more int
-			dst, more = f.catchUp(dst, from, from+missed, max-size)
-			size += more
-		} else {
-			for i := range batch[:n] {
-				if size >= max { // what a slow client holds of the ring is bounded
-					f.cursor.Seek(batch[i].Seq)
-					break
-				}
-				dst = join(dst, batch[i].Value)
-				size += len(batch[i].Value)
-			}
-		}
-		clear(batch[:n])
+	for size < max && !f.armed {
+		var batch [feedBatch]ring.Item[[]byte]
+		n, missed, armed, err := f.cursor.ReadOrArm(batch[:], f)
 		if err != nil {
 			return f.conn.removed(dst, &f.feedState, err), size
 		}
-		if n == 0 && missed == 0 {
-			return dst, size
+		if missed > 0 {
+			to := f.cursor.Seq() - uint64(n)
+			var more int
+			dst, more = f.catchUp(dst, to-missed, to, max-size)
+			size += more
+			continue
+		}
+		f.armed = armed
+		for i := range batch[:n] {
+			if size >= max { // what a slow client holds of the ring is bounded
+				f.cursor.Seek(batch[i].Seq)
+				f.armed = false
+				break
+			}
+			dst = join(dst, batch[i].Value)
+			size += len(batch[i].Value)
 		}
 	}
 	return dst, size
@@ -168,9 +169,10 @@ func (f *dataFeed) fill(dst [][]byte, max int) (out [][]byte, size int) {
 
 // begin is the answer to the subscription. The image is that of the moment when it can be sent.
 func (f *dataFeed) begin() []byte {
-	m := f.start
+	st := f.start
 	f.start = nil
-	if f.image {
+	m := session.Message{Type: session.TypeSnapshot, Path: f.path, Kind: st.kind, Epoch: st.epoch, Offset: st.offset, Time: st.time, HasTime: st.hasTime}
+	if st.image {
 		snap := f.subject.Snapshot()
 		m.Offset, m.Time, m.HasTime = snap.Offset, snap.Media, snap.HasMedia
 		m.Data = snap.Data
@@ -179,7 +181,7 @@ func (f *dataFeed) begin() []byte {
 		}
 		f.cursor.Seek(m.Offset)
 	}
-	return textFrame(m)
+	return textFrame(&m)
 }
 
 // bound keeps no more ready frames of a record than the subject keeps updates: who falls further behind needs the image only. The kind may not be known when the first
@@ -248,10 +250,83 @@ func (f *dataFeed) conflated(from uint64) []byte {
 	return textFrame(&m)
 }
 
+// start is where a subscription starts, until the client is told.
+type start struct {
+	kind          session.Kind
+	image         bool // the image of a record, or the document, belongs into the answer
+	hasTime       bool
+	epoch, offset uint64
+	time          time.Duration
+}
+
+// startOf says where a subscription starts.
+func startOf(sub *subject.Subject, r session.Subscribe) *start {
+	snap := sub.Snapshot()
+	m := &start{kind: session.Kind(snap.Kind), epoch: snap.Epoch, offset: snap.Offset, time: snap.Media, hasTime: snap.HasMedia}
+	same := r.From == session.FromOffset && r.Epoch == snap.Epoch && r.Offset <= snap.Offset
+	tail, _ := sub.Ring().Bounds()
+	switch {
+	case snap.Kind == subject.Record && same && canResume(sub, r.Offset), snap.Kind == subject.JSON && same && r.Offset >= tail:
+		m.offset = r.Offset // no image: the client's stands; what has changed since follows
+	case snap.Kind == subject.Record, snap.Kind == subject.JSON:
+		m.image = true
+	case same:
+		m.offset = max(r.Offset, tail)
+	case r.From == session.FromOffset && r.Epoch != snap.Epoch:
+		m.offset = tail // another life: all that it has
+	case r.From == session.FromHistory:
+		m.offset = historyStart(sub, r.Want, snap.Offset)
+	}
+	return m
+}
+
+// historyStart is the place so many messages, or so much time, before the head.
+func historyStart(sub *subject.Subject, want session.Want, head uint64) uint64 {
+	at, _ := sub.Ring().Bounds()
+	if at >= head { // what came meanwhile has pushed it all out
+		return head
+	}
+	if want.Count > 0 && want.Count < head-at {
+		at = head - want.Count
+	}
+	if want.Age <= 0 {
+		return at
+	}
+	oldest := time.Now().Add(-want.Age)
+	low, high := at, head // the first that is not too old lies in between
+	for low < high {
+		middle := low + (high-low)/2
+		if item, held := sub.Ring().At(middle); held && item.Time.Before(oldest) {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	return low
+}
+
+// canResume says whether what has changed since an offset can be told, by the updates that are held or by the image.
+func canResume(sub *subject.Subject, offset uint64) bool {
+	if tail, _ := sub.Ring().Bounds(); offset >= tail {
+		return true
+	}
+	_, _, err := sub.ChangedSince(offset)
+	return err == nil
+}
+
 // textFrame is a message as a WebSocket frame.
 func textFrame(m *session.Message) []byte {
-	return websocket.AppendFrame(nil, true, websocket.OpText, session.Append(nil, m))
+	text := textBuffers.Get().(*[]byte)
+	*text = session.Append((*text)[:0], m)
+	frame := websocket.AppendFrame(make([]byte, 0, len(*text)+frameHead), true, websocket.OpText, *text)
+	if cap(*text) <= burstBytes {
+		textBuffers.Put(text)
+	}
+	return frame
 }
+
+// textBuffers are the borrowed buffers in which messages are made.
+var textBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
 func (f *dataFeed) close() {
 	f.once.Do(func() {

@@ -61,7 +61,9 @@ func (c *sessionConn) Fill(dst [][]byte, max int) [][]byte {
 	c.mu.Unlock()
 	size := 0
 	for i, f := range c.taken {
-		if !f.state().closed.Load() {
+		st := f.state()
+		st.queued.Store(false) // before it reads: what comes from here on wakes it again
+		if !st.closed.Load() {
 			var n int
 			dst, n = f.fill(dst, max-size)
 			size += n
@@ -70,33 +72,27 @@ func (c *sessionConn) Fill(dst [][]byte, max int) [][]byte {
 			c.putBack(f, c.taken[i+1:], data-i-1)
 			break
 		}
-		c.rest(f)
+		if !st.closed.Load() && !f.arm() {
+			st.wake(f)
+		}
 	}
 	clear(c.taken)
 	return dst
 }
 
-// rest lets a feed that had no more wake the session again.
-func (c *sessionConn) rest(f feed) {
-	st := f.state()
-	c.mu.Lock()
-	st.queued = false
-	c.mu.Unlock()
-	if !st.closed.Load() && !f.arm() {
-		st.wake(f)
-	}
-}
-
 // putBack queues the feeds that there was no room for before those that came meanwhile, and last the one that may have more; the first n of the others are data.
 func (c *sessionConn) putBack(last feed, others []feed, n int) {
 	n = max(n, 0)
+	again := !last.state().queued.Swap(true)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.readyData = slices.Insert(c.readyData, 0, others[:n]...)
 	c.readyMedia = slices.Insert(c.readyMedia, 0, others[n:]...)
-	if last.state().media {
+	switch {
+	case !again: // it was woken meanwhile
+	case last.state().media:
 		c.readyMedia = append(c.readyMedia, last)
-	} else {
+	default:
 		c.readyData = append(c.readyData, last)
 	}
 }

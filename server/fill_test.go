@@ -308,3 +308,37 @@ func BenchmarkPackSession(b *testing.B) {
 		f.pub.Write(frame)
 	}
 }
+
+// BenchmarkMarket is what an update of one of many subjects costs, of which 50 clients take it: the publish of a client, its answer, and each follower's turn.
+func BenchmarkMarket(b *testing.B) {
+	s := New(Options{})
+	const clients, subjects, each = 200, 200, 50
+	conns := make([]*sessionConn, clients)
+	for i := range conns {
+		conns[i] = unwritten(b, s)
+		for k := range each {
+			conns[i].subscribe(session.Subscribe{Path: fmt.Sprint("/log/", (i+4*k)%subjects)})
+		}
+	}
+	pub := unwritten(b, s)
+	pub.receive([]byte(`{"t":"hello","version":1}`))
+	dst := make([][]byte, 0, 256)
+	id := 0
+	publish := func() {
+		id++
+		pub.receive(fmt.Appendf(nil, `{"t":"publish","id":%d,"path":"/log/%d","data":"%s"}`, id, id*17%subjects, strings.Repeat("x", 128)))
+		for _, c := range conns {
+			if len(c.readyData) > 0 {
+				c.Fill(dst, fillSize)
+			}
+		}
+	}
+	for range 2 * subjects {
+		publish()
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		publish()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/each, "ns/delivery")
+}

@@ -17,11 +17,8 @@ import (
 	"hawser/websocket"
 )
 
-// carried says what a player gets beside the first track of each kind.
-type carried struct {
-	data       bool // data messages
-	multitrack bool // the other tracks: the player reads multitrack bodies
-}
+// wrapping appends a body in what a format puts around it.
+type wrapping = func(dst []byte, typ byte, at time.Duration, body []byte) []byte
 
 // rtmpFormat is a stream as RTMP messages in chunks; the same bytes go to every player that gets the same.
 func rtmpFormat(chunkSize int, what carried) stream.Format {
@@ -35,6 +32,10 @@ func rtmpFormat(chunkSize int, what carried) stream.Format {
 	if what.multitrack {
 		name += "-multitrack"
 	}
+	if what.limited {
+		name += "-only-" + what.codecs
+	}
+	what.told = true
 	return flvBodies(name, nil, nil, what, message)
 }
 
@@ -62,11 +63,11 @@ func appendChunkSize(dst []byte, n int) []byte {
 }
 
 // flvBodies is a format whose packets are FLV bodies in some wrapping; first and last stand around them all.
-func flvBodies(name string, first, last []byte, what carried, wrap func(dst []byte, typ byte, at time.Duration, body []byte) []byte) stream.Format {
+func flvBodies(name string, first, last []byte, what carried, wrap wrapping) stream.Format {
 	prelude := func(s *stream.Stream, at uint64, state *stream.State, skipped uint64) []byte {
 		var b []byte
 		if skipped == 0 {
-			b = append(b, first...)
+			b = what.appendLeftOut(append(b, first...), state.Tracks, wrap)
 		}
 		return appendHeaders(b, timeAt(s, at, state), state, what, wrap)
 	}
@@ -85,8 +86,8 @@ func timeAt(s *stream.Stream, at uint64, state *stream.State) time.Duration {
 }
 
 // appendHeaders appends the metadata and the codec parameters of the tracks that a player gets.
-func appendHeaders(dst []byte, at time.Duration, state *stream.State, what carried, wrap func([]byte, byte, time.Duration, []byte) []byte) []byte {
-	tracks := playable(state.Tracks, what.multitrack)
+func appendHeaders(dst []byte, at time.Duration, state *stream.State, what carried, wrap wrapping) []byte {
+	tracks := playable(state.Tracks, what)
 	if len(tracks) == 0 {
 		return dst
 	}
@@ -105,23 +106,23 @@ func appendHeaders(dst []byte, at time.Duration, state *stream.State, what carri
 	return dst
 }
 
-// playable leaves out all but the first track of each kind for a player that does not read multitrack bodies: it takes the others' frames for those of the first.
-func playable(tracks []media.Track, multitrack bool) []media.Track {
-	if multitrack {
+// playable leaves out what a player does not read; for one that does not read multitrack bodies that is all but the first track of each kind: it takes the others' frames for those of the first.
+func playable(tracks []media.Track, what carried) []media.Track {
+	if what.multitrack && !what.limited {
 		return tracks
 	}
-	return slices.DeleteFunc(slices.Clone(tracks), func(t media.Track) bool { return flv.TrackNumber(t) > 0 })
+	return slices.DeleteFunc(slices.Clone(tracks), func(t media.Track) bool { return !what.reads(t) })
 }
 
 // wrapMetadata appends the metadata. ffmpeg takes it for a stream of subtitles unless its time is 0.
-func wrapMetadata(dst []byte, state *stream.State, what carried, wrap func([]byte, byte, time.Duration, []byte) []byte) []byte {
-	return wrap(dst, flv.TypeScript, 0, appendMetadata(nil, flv.Metadata(playable(state.Tracks, what.multitrack)), state.Metadata))
+func wrapMetadata(dst []byte, state *stream.State, what carried, wrap wrapping) []byte {
+	return wrap(dst, flv.TypeScript, 0, appendMetadata(nil, flv.Metadata(playable(state.Tracks, what)), state.Metadata))
 }
 
 // flvPacker makes the packets of flvBodies.
 type flvPacker struct {
 	carried
-	wrap     func(dst []byte, typ byte, at time.Duration, body []byte) []byte
+	wrap     wrapping
 	last     []byte
 	body     []byte
 	tracks   []media.Track
@@ -144,7 +145,7 @@ func (p *flvPacker) Pack(item ring.Item[stream.Item]) stream.Packet {
 		return stream.Packet{Data: p.wrap(nil, flv.TypeScript, it.Frame.DTS, it.Frame.Data)}
 	}
 	t := it.State.Track(it.Frame.Track)
-	if t == nil || !p.multitrack && flv.TrackNumber(*t) > 0 {
+	if t == nil || !p.reads(*t) {
 		return stream.Packet{}
 	}
 	var typ byte
@@ -165,7 +166,7 @@ func (p *flvPacker) changed(state *stream.State) []byte {
 	if tracks {
 		return wrapMetadata(nil, state, p.carried, p.wrap)
 	}
-	return appendHeaders(nil, state.Time, state, p.carried, p.wrap)
+	return appendHeaders(p.appendLeftOut(nil, state.Tracks, p.wrap), state.Time, state, p.carried, p.wrap)
 }
 
 // sameTracks says that nothing has changed: states share the list until something does.

@@ -1,13 +1,13 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"io"
 	"sync"
 	"time"
 
+	"hawser/flv"
 	"hawser/lifecycle"
 	"hawser/record"
 	"hawser/rtmp"
@@ -90,7 +90,12 @@ func (s *Server) playFile(st *rtmp.Stream) (played bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	p := &filePlayer{stream: st, chunk: cmp.Or(s.rtmp.ChunkSize, rtmp.OwnChunkSize), file: file, to: q.Start, moved: q.Start > 0, origin: file.Place(q.Start), began: time.Now()}
+	what, sure := s.carriedTo(st)
+	(&codecCheck{s, what, sure}).run(st.Conn().ID(), st.Path(), file.Tracks())
+	if names := what.leftOut(file.Tracks()); names != "" {
+		st.SendStatus("warning", statusNoTrack, leftOutText+names+".")
+	}
+	p := &filePlayer{stream: st, chunk: s.chunkSize(), what: what, file: file, to: q.Start, moved: q.Start > 0, origin: file.Place(q.Start), began: time.Now()}
 	if q.Duration > 0 {
 		p.until = p.origin + q.Duration
 	}
@@ -108,8 +113,9 @@ func (s *Server) playFile(st *rtmp.Stream) (played bool, err error) {
 type filePlayer struct {
 	stream *rtmp.Stream
 	chunk  int
-	file   *record.Reader // used by whoever is busy
-	until  time.Duration  // the end that was asked for; 0 for that of the file
+	what   carried
+	file   record.Reader // used by whoever is busy
+	until  time.Duration // the end that was asked for; 0 for that of the file
 
 	mu     sync.Mutex
 	timer  *time.Timer
@@ -238,7 +244,7 @@ func (p *filePlayer) read() {
 	size := 0
 	for err == nil && newest < due && size < fileStep {
 		var m []byte
-		if m, newest, err = p.next(newest); err == nil {
+		if m, newest, err = p.next(newest); len(m) > 0 {
 			ready, size = append(ready, m), size+len(m)
 		}
 	}
@@ -266,7 +272,7 @@ func (p *filePlayer) read() {
 	p.stream.Wake()
 }
 
-// next gives the next tag as an RTMP message, and the newest time so far.
+// next gives the next tag as an RTMP message, and the newest time so far; no bytes for one that the player does not read.
 func (p *filePlayer) next(newest time.Duration) ([]byte, time.Duration, error) {
 	tag, err := p.file.Next()
 	if err != nil {
@@ -275,6 +281,9 @@ func (p *filePlayer) next(newest time.Duration) ([]byte, time.Duration, error) {
 	newest = max(newest, time.Duration(tag.Timestamp)*time.Millisecond)
 	if p.until > 0 && newest > p.until {
 		return nil, newest, io.EOF
+	}
+	if !p.what.readsBody(flv.BodyTrack(tag.Type, tag.Data)) {
+		return nil, newest, nil
 	}
 	m := rtmp.Message{Type: tag.Type, StreamID: rtmp.MediaStreamID, Timestamp: tag.Timestamp, Payload: tag.Data}
 	return rtmp.AppendMessage(nil, p.chunk, m), newest, nil

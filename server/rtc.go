@@ -88,6 +88,7 @@ type rtcPeer struct {
 	release func()           // of the guard
 	doom    lifecycle.Reason // it was closed before it was made
 	over    bool
+	wanted  time.Time // when a keyframe was last asked for
 	ended   lifecycle.Reason
 	offer   string // the last, and the answer to it
 	answer  string
@@ -235,10 +236,19 @@ func (p *rtcPeer) publishes(o *rtc.PeerOptions) error {
 // keyframeInterval is after how much time without a keyframe a client that publishes is asked for one. Browsers make none on their own, and viewers of other protocols cannot ask.
 const keyframeInterval = 4 * time.Second
 
+// keyframePause is how soon after a request for a keyframe another one is made: many viewers who want one want the same.
+const keyframePause = 500 * time.Millisecond
+
 // wantKeyframe asks the client that publishes for a keyframe.
 func (p *rtcPeer) wantKeyframe() {
+	now := time.Now()
 	p.mu.Lock()
 	peer := p.peer
+	if now.Sub(p.wanted) < keyframePause {
+		peer = nil
+	} else {
+		p.wanted = now
+	}
 	p.mu.Unlock()
 	if peer != nil {
 		peer.RequestKeyframe()
@@ -429,86 +439,4 @@ func (p *rtcPeer) unpublished(why lifecycle.Reason) {
 	if p.server.hooks.Has(hook.Unpublish) {
 		p.server.hooks.Tell(because(hook.Event{Event: hook.Unpublish, Protocol: overRTC, Path: p.path}, why))
 	}
-}
-
-// rtcSource hands out what a peer sends.
-type rtcSource struct {
-	peer   *rtcPeer
-	viewer *stream.Viewer
-	takes  *offered
-	send   []media.Track
-	told   rtcAbout
-}
-
-// Fill implements rtc.Source.
-func (v *rtcSource) Fill(dst [][]byte, max int) [][]byte {
-	for {
-		from, size := len(dst), 0
-		dst, size = v.viewer.Fill(dst, max)
-		dst = v.unmark(dst, from)
-		switch {
-		case size >= max:
-			return dst
-		case v.viewer.Ended() && len(dst) > 0:
-			v.peer.peer.Wake() // to come here again when that is sent
-			return dst
-		case v.viewer.Ended():
-			v.peer.close(v.viewer.Why())
-			return dst
-		case v.viewer.Arm(v.peer.peer):
-			return dst
-		}
-		max -= size
-	}
-}
-
-// unmark takes the marks out from a place on, and does what they say.
-func (v *rtcSource) unmark(dst [][]byte, from int) [][]byte {
-	kept := dst[:from]
-	for _, b := range dst[from:] {
-		if len(b) > 1 {
-			kept = append(kept, b)
-			continue
-		}
-		switch b[0] {
-		case markChanged[0]:
-			v.changed()
-		case markReordered[0]:
-			v.peer.close(lifecycle.ReasonUnsupported.With("video: %s", reordered))
-		}
-	}
-	return kept
-}
-
-// changed tells what the stream is now, and ends a peer that was not agreed upon for that.
-func (v *rtcSource) changed() {
-	info := v.viewer.Stream().Info()
-	if info.Status == stream.Ended {
-		return
-	}
-	c := carriage{about: rtcAbout{Status: mediaStatus(info.Status).String()}}
-	c = v.peer.server.carriageOf(c, v.viewer.Stream(), info.Tracks, v.takes)
-	if c.about != v.told {
-		v.told = c.about
-		v.peer.tell(signalOut{"about": c.about})
-	}
-	for _, t := range c.send {
-		if !sends(v.send, t) {
-			v.peer.close(lifecycle.ReasonGone.With("the stream has %s now: another offer is wanted", t.Codec))
-			return
-		}
-	}
-	if !c.about.Possible && len(info.Tracks) > 0 {
-		v.peer.close(c.why)
-	}
-}
-
-// sends says whether a peer was made for a track like this one.
-func sends(tracks []media.Track, t media.Track) bool {
-	for i := range tracks {
-		if tracks[i].Codec == t.Codec {
-			return true
-		}
-	}
-	return false
 }

@@ -27,7 +27,8 @@ func (s *Server) rtmpHandler() *rtmp.Handler {
 // maxTold is how many kinds of what is not carried are told of one publisher.
 const maxTold = 8
 
-// KindUnsupported is the event of a publisher that sends what is not carried here; it is told once for each codec. The rest of the stream goes on.
+// KindUnsupported is the event of a publisher that sends what is not carried here, told once for each codec, and of an RTMP player that is not sent, or may not understand, what is carried; Reason says
+// what. The rest of the stream goes on.
 const KindUnsupported = "unsupported"
 
 // rtmpPublisher takes what one client publishes.
@@ -102,25 +103,20 @@ func (p *rtmpPublisher) close(why lifecycle.Reason) { p.pub.Close(why) }
 type rtmpPlayer struct {
 	viewer *stream.Viewer
 	stream *rtmp.Stream
+	check  *codecCheck // until the first media; nil where nothing is in doubt
 }
 
 func (s *Server) rtmpPlay(_ context.Context, st *rtmp.Stream) error {
-	format := s.formats.rtmp
-	what := carried{data: wantsData(st), multitrack: st.Conn().Capabilities().Extensions&rtmp.ExtMultitrack != 0}
-	switch {
-	case what.data && what.multitrack:
-		format = s.formats.rtmpBoth
-	case what.data:
-		format = s.formats.rtmpData
-	case what.multitrack:
-		format = s.formats.multitrack
-	}
-	viewer, err := s.streams.View(st.Path(), format, st.Conn().ID())
+	what, sure := s.carriedTo(st)
+	viewer, err := s.streams.View(st.Path(), s.formatFor(what), st.Conn().ID())
 	if err != nil {
 		return err
 	}
 	s.relays.Changed() // it may be what a pull on demand waits for
 	p := &rtmpPlayer{viewer: viewer, stream: st}
+	if !sure || what.limited || !what.multitrack {
+		p.check = &codecCheck{s, what, sure}
+	}
 	st.Data = p
 	st.SetSource(p)
 	return nil
@@ -131,6 +127,9 @@ func (p *rtmpPlayer) Fill(dst [][]byte, max int) [][]byte {
 	for {
 		var size int
 		dst, size = p.viewer.Fill(dst, max)
+		if p.check != nil && size > 0 {
+			p.doubt()
+		}
 		if size >= max {
 			return dst
 		}
@@ -142,6 +141,15 @@ func (p *rtmpPlayer) Fill(dst [][]byte, max int) [][]byte {
 			return dst
 		}
 		max -= size
+	}
+}
+
+// doubt looks whether the player reads what it is sent, when there are tracks.
+func (p *rtmpPlayer) doubt() {
+	s := p.viewer.Stream()
+	if tracks := s.Info().Tracks; len(tracks) > 0 {
+		p.check.run(p.stream.Conn().ID(), s.Path(), tracks)
+		p.check = nil
 	}
 }
 

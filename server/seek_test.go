@@ -27,20 +27,30 @@ func (c *plain) frames(n int) (got []media.Frame) {
 	return got
 }
 
-// A player seeks to the keyframe at or before a place, also when it has got everything, and pauses, which stops the clock.
+// A player seeks to the keyframe at or before a place, also when it has got everything, and pauses, which stops the clock; in each format that the recording may be in.
 func TestSeekAndPause(t *testing.T) {
-	r := recording(t, record.Options{Patterns: []string{"/**"}})
+	for _, format := range []record.Format{record.FLV, record.FMP4} {
+		t.Run(format.String(), func(t *testing.T) { seekAndPause(t, format) })
+	}
+}
+
+func seekAndPause(t *testing.T, format record.Format) {
+	r := recording(t, record.Options{Patterns: []string{"/**"}, Formats: []record.Format{format}})
 	sent := r.publishAs("live", "a", rtmp.ModeLive, 138)
 	key := lastKey(sent)
 	c := r.connect("live")
 	c.message(rtmp.Message{Type: rtmp.TypeUserControl, Payload: []byte{0, 3, 0, 0, 0, 1, 0, 0, 0x27, 0x10}}) // a buffer of 10 s
 	c.send(1, "play", 0.0, nil, "a", 0.0)
 	c.until("NetStream.Play.Start")
-	same(t, c.until("NetStream.Play.Stop"), sent)
+	off := time.Duration(0)
+	if format == record.FMP4 {
+		off = time.Millisecond
+	}
+	sameWithin(t, c.until("NetStream.Play.Stop"), sent, off)
 	for to, from := range map[float64]int{1500: key, 1000: key, 999: 0, 0: 0} {
 		c.send(1, "seek", 0.0, nil, to)
 		c.until("NetStream.Seek.Notify")
-		same(t, c.until("NetStream.Play.Stop"), sent[from:])
+		sameWithin(t, c.until("NetStream.Play.Stop"), sent[from:], off)
 	}
 	c.send(1, "seek", 0.0, nil, 1e9)
 	for code(c.next()) != "NetStream.Seek.InvalidTime" {

@@ -79,6 +79,9 @@ type Options struct {
 	Events ring.Limits
 	// RTMP holds the limits of RTMP connections; Handler and Log are set by the server.
 	RTMP *rtmp.Server
+	// StrictCodecs leaves out, for RTMP players that have said nothing of codecs in connect, all that plain RTMP has no form for (HEVC, AV1, VP9, Opus and so on), and tells them. Without it they are sent it, as
+	// ffmpeg, from 6.1 on, reads that but does not say so. Players that have named codecs are never sent others.
+	StrictCodecs bool
 	// Hooks are the endpoints and commands that are asked and told what RTMP clients do, and of the others who watches (play, stop) and what data is published (publish_data); their Log is set
 	// by the server.
 	Hooks hook.Options
@@ -152,6 +155,7 @@ type Server struct {
 	whip      rtcResources
 	sources   sources
 	made      made
+	gather    gatherer
 
 	guards     guards
 	rtmpGuards map[*rtmp.Stream]func() // release those of streams; guarded by guards.mu
@@ -167,10 +171,11 @@ type Server struct {
 	ctx  context.Context // ends when Serve does
 	stop context.CancelFunc
 
-	mu       sync.Mutex
-	stopping bool
-	pushing  map[string]int // viewers that are relays, by path
-	wait     sync.WaitGroup // requests, and what goes on when they are done; see begin
+	mu        sync.Mutex
+	stopping  bool
+	codecSets []string       // of RTMP players that have formats of their own
+	pushing   map[string]int // viewers that are relays, by path
+	wait      sync.WaitGroup // requests, and what goes on when they are done; see begin
 }
 
 // New makes a server.
@@ -229,10 +234,7 @@ func New(o Options) *Server {
 	s.newRTC(o.RTC)
 	s.whip.perSecond = cmp.Or(o.MaxOfferRate, DefaultMaxOfferRate)
 	s.rtmp.Handler, s.rtmp.Log = s.guardRTMP(s.rtmpHandler()), s.log
-	chunk := s.rtmp.ChunkSize
-	if chunk == 0 {
-		chunk = rtmp.OwnChunkSize
-	}
+	chunk := s.chunkSize()
 	s.formats.rtmp, s.formats.rtmpData = rtmpFormat(chunk, carried{}), rtmpFormat(chunk, carried{data: true})
 	s.formats.multitrack, s.formats.rtmpBoth = rtmpFormat(chunk, carried{multitrack: true}), rtmpFormat(chunk, carried{data: true, multitrack: true})
 	s.formats.flv, s.formats.flvPlain, s.formats.session, s.formats.rtc = flvFormat(true), flvFormat(false), sessionFormat(), rtcFormat()

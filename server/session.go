@@ -74,6 +74,7 @@ type sessionConn struct {
 	expiry     *time.Timer   // of the credentials
 	readyData  []feed        // feeds that have something to send
 	readyMedia []feed
+	joined     int      // how many feeds found others on those lists since the session was last woken
 	gone       []string // paths whose subscription or play the server ended; who receives has yet to forget them
 	calls      map[uint64]context.CancelFunc
 	ended      bool
@@ -283,8 +284,7 @@ func (c *sessionConn) follow(r session.Subscribe) (subscription, error) {
 	if r.Window != nil {
 		return newWindowFeed(c, sub, r.Want), nil
 	}
-	start, image := startOf(sub, r)
-	return newDataFeed(c, sub, start, image, r.Want), nil
+	return newDataFeed(c, sub, startOf(sub, r), r.Want), nil
 }
 
 func (c *sessionConn) unsubscribe(path string) {
@@ -345,62 +345,6 @@ func (c *sessionConn) throttle(r session.Throttle) {
 		f.throttle(r.Rate, r.HasRate)
 		f.Wake()
 	}
-}
-
-// startOf says where a subscription starts, in the message that tells the client so, and whether the image of a record, or the document, belongs into it.
-func startOf(sub *subject.Subject, r session.Subscribe) (m *session.Message, image bool) {
-	snap := sub.Snapshot()
-	m = &session.Message{Type: session.TypeSnapshot, Path: r.Path, Kind: session.Kind(snap.Kind), Epoch: snap.Epoch, Offset: snap.Offset,
-		Time: snap.Media, HasTime: snap.HasMedia}
-	same := r.From == session.FromOffset && r.Epoch == snap.Epoch && r.Offset <= snap.Offset
-	tail, _ := sub.Ring().Bounds()
-	switch {
-	case snap.Kind == subject.Record && same && canResume(sub, r.Offset), snap.Kind == subject.JSON && same && r.Offset >= tail:
-		m.Offset = r.Offset // no image: the client's stands; what has changed since follows
-	case snap.Kind == subject.Record, snap.Kind == subject.JSON:
-		return m, true
-	case same:
-		m.Offset = max(r.Offset, tail)
-	case r.From == session.FromOffset && r.Epoch != snap.Epoch:
-		m.Offset = tail // another life: all that it has
-	case r.From == session.FromHistory:
-		m.Offset = historyStart(sub, r.Want, snap.Offset)
-	}
-	return m, false
-}
-
-// historyStart is the place so many messages, or so much time, before the head.
-func historyStart(sub *subject.Subject, want session.Want, head uint64) uint64 {
-	at, _ := sub.Ring().Bounds()
-	if at >= head { // what came meanwhile has pushed it all out
-		return head
-	}
-	if want.Count > 0 && want.Count < head-at {
-		at = head - want.Count
-	}
-	if want.Age <= 0 {
-		return at
-	}
-	oldest := time.Now().Add(-want.Age)
-	low, high := at, head // the first that is not too old lies in between
-	for low < high {
-		middle := low + (high-low)/2
-		if item, held := sub.Ring().At(middle); held && item.Time.Before(oldest) {
-			low = middle + 1
-		} else {
-			high = middle
-		}
-	}
-	return low
-}
-
-// canResume says whether what has changed since an offset can be told, by the updates that are held or by the image.
-func canResume(sub *subject.Subject, offset uint64) bool {
-	if tail, _ := sub.Ring().Bounds(); offset >= tail {
-		return true
-	}
-	_, _, err := sub.ChangedSince(offset)
-	return err == nil
 }
 
 // publish does what a client asks, unless that was done before, and says how that went when it is done: on a durable path that is later, when it is on disk. The bytes are the connection's, so they

@@ -251,7 +251,7 @@ func (c *sessionConn) feedsBelow(prefix string) (list []subscription) {
 
 // restated appends the status of a feed's path if that is not what the client was told last. Fill calls it, after the first answer.
 func (f *feedState) restated(dst [][]byte) [][]byte {
-	if !f.restate.Swap(false) {
+	if !f.restate.Load() || !f.restate.Swap(false) {
 		return dst
 	}
 	status, why := f.conn.server.sources.status(f.path)

@@ -3,6 +3,7 @@ package server
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"hawser/lifecycle"
@@ -11,8 +12,11 @@ import (
 	"hawser/subject"
 )
 
-// pacer keeps a feed to a rate. set and stop may run at once with the rest, which whoever fills calls. The zero value knows no bound.
-type pacer struct {
+// pacer keeps a feed to a rate. set and stop may run at once with the rest, which whoever fills calls. The zero value knows no bound, and costs a feed that has none no more than a pointer.
+type pacer struct{ bound atomic.Pointer[pace] }
+
+// pace is a rate and where a feed stands in it.
+type pace struct {
 	mu    sync.Mutex
 	has   bool
 	rate  float64 // a second; 0 means never
@@ -22,57 +26,85 @@ type pacer struct {
 }
 
 func (p *pacer) set(rate float64, has bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.has, p.rate, p.rests = has, rate, false
-	p.next = time.Time{}
+	b := p.bound.Load()
+	if b == nil {
+		if !has {
+			return
+		}
+		p.bound.CompareAndSwap(nil, new(pace))
+		b = p.bound.Load()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.has, b.rate, b.rests = has, rate, false
+	b.next = time.Time{}
 }
 
 func (p *pacer) bounded() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.has
+	b := p.bound.Load()
+	if b == nil {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.has
 }
 
 // turn says whether the feed may send now; otherwise it rests, until wake is called when its time has come, or for good.
 func (p *pacer) turn(now time.Time, wake func()) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.rests = p.has && (p.rate <= 0 || now.Before(p.next))
-	switch {
-	case !p.rests:
+	b := p.bound.Load()
+	if b == nil {
 		return true
-	case p.rate <= 0:
-	case p.timer == nil:
-		p.timer = time.AfterFunc(p.next.Sub(now), wake)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.rests = b.has && (b.rate <= 0 || now.Before(b.next))
+	switch {
+	case !b.rests:
+		return true
+	case b.rate <= 0:
+	case b.timer == nil:
+		b.timer = time.AfterFunc(b.next.Sub(now), wake)
 	default:
-		p.timer.Reset(p.next.Sub(now))
+		b.timer.Reset(b.next.Sub(now))
 	}
 	return false
 }
 
 // sent notes that the feed has sent something.
 func (p *pacer) sent(now time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.has && p.rate > 0 {
-		p.next = now.Add(time.Duration(float64(time.Second) / p.rate))
+	b := p.bound.Load()
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.has && b.rate > 0 {
+		b.next = now.Add(time.Duration(float64(time.Second) / b.rate))
 	}
 }
 
 // resting says that the feed needs no wake from its ring.
 func (p *pacer) resting() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.rests
+	b := p.bound.Load()
+	if b == nil {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.rests
 }
 
 func (p *pacer) stop() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.has, p.rate = true, 0
-	if p.timer != nil {
-		p.timer.Stop()
+	b := p.bound.Load()
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.has, b.rate = true, 0
+	if b.timer != nil {
+		b.timer.Stop()
 	}
 }
 

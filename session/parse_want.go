@@ -105,8 +105,12 @@ func (v value) each(f func(value) bool) bool {
 // entries stores the requests inside a hello, which have no "t".
 func (v value) entries(t Type, dst *[]Message) string {
 	want := "array of " + t.String() + " requests"
+	n := 0
+	v.each(func(value) bool { n++; return true })
+	*dst = slices.Grow(*dst, n)
+	var p parser // one for all: it is large
 	ok := v.each(func(e value) bool {
-		p := parser{scanner: scanner{b: e.raw}, m: Message{Type: t}, has: 1 << keyT}
+		p = parser{scanner: scanner{b: e.raw}, m: Message{Type: t}, has: 1 << keyT}
 		if e.first != '{' || p.object() != nil {
 			return false
 		}

@@ -47,7 +47,7 @@ func hawserContender(name, bare, protocol string, flags ...string) contender {
 		open = openSession
 	}
 	return contender{name: name, bare: bare, open: open, start: func(ctx context.Context, _ *benchOptions) (*child, string, string, error) {
-		args := append([]string{"bench", "serve", "--http", "127.0.0.1:0", "--rtmp", "127.0.0.1:0", "--stream-bytes", strconv.Itoa(benchHistory)}, flags...)
+		args := append([]string{"bench", "serve", "--http", "127.0.0.1:0", "--rtmp", "127.0.0.1:0", "--rtc", "", "--stream-bytes", strconv.Itoa(benchHistory)}, flags...)
 		p, found, err := startChild(ctx, regexp.MustCompile(`(?s)rtmp://(\S+).*http://(\S+)`), 2, args...)
 		if err != nil {
 			return nil, "", "", err

@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"regexp"
 	"runtime"
-	"slices"
-	"strings"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -36,7 +34,7 @@ func sessionBenchCommand() *cobra.Command {
 		Long: `Let many sessions follow data of a server of its own, which has one processor for itself; what publishes and follows has another.
 Shapes: fanout, one subject that all follow, with so many messages in flight; market, many subjects of which each client follows some, at a steady rate;
 idle, the memory of a client that follows one subject; storm, the server is killed, started again, and all clients come back with their positions.
-The bare loop writes the same messages with one write each; "gathering" is the same loop that collects for a millisecond.`,
+The bare loop writes the same messages with one write each; "gathering" is the same loop that collects for a millisecond. The clients' reader spins, so that no server pays for waking it.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context(), c.OutOrStdout()) },
 	}
@@ -71,7 +69,7 @@ type dataServer struct {
 func dataServers() []dataServer {
 	bare := regexp.MustCompile(`on (\S+)`)
 	return []dataServer{
-		{name: "hawser", lines: 1, ready: regexp.MustCompile(`http://(\S+)`), args: []string{"bench", "serve", "--http", "127.0.0.1:0", "--rtmp", ""}},
+		{name: "hawser", lines: 1, ready: regexp.MustCompile(`http://(\S+)`), args: []string{"bench", "serve", "--http", "127.0.0.1:0", "--rtmp", "", "--rtc", ""}},
 		{name: "bare loop", lines: 1, ready: bare, args: []string{"bench", "data", "bare"}, bare: true},
 		{name: "bare loop, gathering", lines: 1, ready: bare, args: []string{"bench", "data", "bare", "--gather", "1ms"}, bare: true},
 	}
@@ -128,9 +126,16 @@ func (o *sessionBench) load(ctx context.Context, s *dataServer, p *child, addr s
 	if err != nil {
 		return nil, 0, err
 	}
-	l := newDataLoad(s.bare)
+	l, err := newDataLoad(s.bare)
+	if err != nil {
+		return nil, 0, err
+	}
 	for i := range o.clients {
-		if err := l.open(addr, follows(i)); err != nil {
+		var from *place
+		if o.shape == "storm" {
+			from = new(place)
+		}
+		if err := l.open(addr, follows(i), from); err != nil {
 			l.close()
 			return nil, 0, err
 		}
@@ -166,35 +171,21 @@ func (o *sessionBench) fanout(ctx context.Context, s *dataServer, p *child, addr
 	if err != nil {
 		return r, err
 	}
-	r, err = o.watch(ctx, l, p, func(until time.Time) error {
-		for sent := int64(0); time.Now().Before(until); sent++ {
-			want := (sent - int64(o.flight) + 1) * int64(o.clients)
-			if l.delivered.Load() < want {
-				if err := pub.flush(); err != nil {
-					return err
-				}
-			}
-			if err := l.await(ctx, func() bool { return l.delivered.Load() >= want }); err != nil {
-				return err
-			}
-			if err := pub.publish(0); err != nil {
-				return err
-			}
+	sent, base := int64(0), l.delivered.Load()
+	r, err = o.watch(ctx, l, p, func() error {
+		for done := (l.delivered.Load() - base) / int64(o.clients); sent < done+int64(o.flight); sent++ {
+			pub.publish(0)
 		}
-		return nil
+		return pub.flush()
 	})
 	r.memory = memory
 	return r, err
 }
 
-// market publishes at a steady rate, each millisecond what is due.
+// market publishes at a steady rate, each millisecond what is due. Who follows what, and what is published, is drawn, but the same each time.
 func (o *sessionBench) market(ctx context.Context, s *dataServer, p *child, addr string) (r sessionResult, err error) {
-	l, memory, err := o.load(ctx, s, p, addr, func(i int) (list []int) {
-		for k := range o.each {
-			list = append(list, (i*7+k*(o.subjects/o.each))%o.subjects)
-		}
-		return list
-	})
+	draw := rand.New(rand.NewPCG(1, 2))
+	l, memory, err := o.load(ctx, s, p, addr, func(int) []int { return draw.Perm(o.subjects)[:o.each] })
 	if err != nil {
 		return r, err
 	}
@@ -203,95 +194,36 @@ func (o *sessionBench) market(ctx context.Context, s *dataServer, p *child, addr
 	if err != nil {
 		return r, err
 	}
-	r, err = o.watch(ctx, l, p, func(until time.Time) error {
-		begin := time.Now()
-		for sent := 0; time.Now().Before(until); {
-			for due := int(time.Since(begin).Seconds() * float64(o.rate)); sent < due; sent++ {
-				if err := pub.publish(sent * 17 % o.subjects); err != nil {
-					return err
-				}
-			}
-			if err := pub.flush(); err != nil {
-				return err
-			}
-			pause(ctx, time.Millisecond)
+	sent, begin, last := 0, time.Now(), time.Duration(0)
+	r, err = o.watch(ctx, l, p, func() error {
+		now := time.Since(begin)
+		if now-last < time.Millisecond {
+			return nil
 		}
-		return nil
+		for due := int(now.Seconds() * float64(o.rate)); sent < due && !pub.full(); sent++ {
+			pub.publish(draw.IntN(o.subjects))
+		}
+		last = now
+		return pub.flush()
 	})
 	r.memory = memory
 	return r, err
 }
 
-// watch measures while something publishes; the first fifth does not count.
-func (o *sessionBench) watch(ctx context.Context, l *dataLoad, p *child, publish func(until time.Time) error) (r sessionResult, err error) {
-	done := make(chan error, 1)
-	go func() { done <- publish(time.Now().Add(o.duration * 6 / 5)) }()
+// watch measures while the loop of the clients publishes; the first fifth does not count.
+func (o *sessionBench) watch(ctx context.Context, l *dataLoad, p *child, publish func() error) (r sessionResult, err error) {
+	l.spin.Store(true)
+	l.set(publish)
 	pause(ctx, o.duration/5)
 	cpu, err := processorTime(p.cmd.Process.Pid)
 	l.begin()
 	begin, from := time.Now(), l.delivered.Load()
-	pause(ctx, o.duration*9/10)
+	pause(ctx, o.duration)
 	after, _ := processorTime(p.cmd.Process.Pid)
 	seconds := time.Since(begin).Seconds()
 	n := l.delivered.Load() - from
 	r.p50, r.p99 = l.latency()
 	r.rate, r.load = float64(n)/seconds, (after-cpu).Seconds()/seconds
-	return r, errors.Join(err, <-done, l.failure())
-}
-
-// storm kills the server under its clients and measures how long it takes until all have their sessions and subscriptions again.
-func (o *sessionBench) storm(ctx context.Context, w io.Writer) error {
-	s := dataServers()[0]
-	p, found, err := startChild(ctx, s.ready, s.lines, s.args...)
-	if err != nil {
-		return err
-	}
-	addr := found[1]
-	l, _, err := o.load(ctx, &s, p, addr, onlyFirst)
-	if err != nil {
-		p.stop()
-		return err
-	}
-	p.cmd.Process.Signal(syscall.SIGKILL)
-	p.cmd.Wait()
-	l.close()
-	begin := time.Now()
-	args := append([]string(nil), s.args...)
-	args[slices.Index(args, "127.0.0.1:0")] = strings.TrimSuffix(addr, "/")
-	if p, _, err = startChild(ctx, s.ready, s.lines, args...); err != nil {
-		return err
-	}
-	defer p.stop()
-	up := time.Since(begin)
-	again := newDataLoad(false)
-	defer again.close()
-	again.resume = true
-	failed := make(chan error, stormDials)
-	next := make(chan int)
-	for range stormDials {
-		go func() {
-			var err error
-			for range next {
-				if err == nil {
-					err = again.open(addr, []int{0})
-				}
-			}
-			failed <- err
-		}()
-	}
-	for i := range o.clients {
-		next <- i
-	}
-	close(next)
-	for range stormDials {
-		err = errors.Join(err, <-failed)
-	}
-	if err == nil {
-		err = again.await(ctx, func() bool { return again.ready.Load() >= int64(o.clients) })
-	}
-	took := time.Since(begin)
-	cpu, _ := processorTime(p.cmd.Process.Pid)
-	_, err2 := fmt.Fprintf(w, "storm: %d clients are subscribed again %.2f s after the server began to start anew (which took %.2f s); it used %.2f s of its processor; %s\n", o.clients,
-		took.Seconds(), up.Seconds(), cpu.Seconds(), machine())
-	return errors.Join(err, err2)
+	l.set(nil)
+	return r, errors.Join(err, l.failure())
 }

@@ -7,8 +7,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,36 +20,98 @@ import (
 const (
 	// dataBytes is how much a message carries.
 	dataBytes = 128
-	// stormDials is how many clients of a storm connect at once.
-	stormDials = 256
 	// sampleEvery is of how many messages the latency is looked at in one.
 	sampleEvery = 32
+	// maxPending is how much a publisher holds that the server does not take, in bytes.
+	maxPending = 1 << 20
+	// restTime is how long the loop waits for more while nothing is measured.
+	restTime = 5 * time.Millisecond
 )
 
-// dataLoad are the clients of a benchmark, that do no more than count what they get.
+// dataLoad are the clients of a benchmark, that do no more than count what they get: one loop reads for all of them. While it measures it does not sleep, so that no server pays for waking it.
 type dataLoad struct {
 	bare      bool
-	resume    bool // ask for positions, as after a break
+	poll      *poller
+	spin      atomic.Bool
 	ready     atomic.Int64
 	delivered atomic.Int64
-	grown     chan struct{} // holds a token when a count has grown
+	acked     atomic.Int64
+	head      atomic.Uint64 // behind the last message that was acknowledged
+	ended     chan struct{}
 
-	mu    sync.Mutex
-	conns []net.Conn
-	times []time.Duration
-	err   error
-	over  bool
+	mu      sync.Mutex // held by the loop while it reads
+	clients []*dataClient
+	tick    func() error // called by the loop again and again
+	times   []time.Duration
+	count   int
+	err     error
+	over    bool
+
+	buf []byte // of the loop
 }
 
-func newDataLoad(bare bool) *dataLoad { return &dataLoad{bare: bare, grown: make(chan struct{}, 1)} }
+// dataClient is one connection.
+type dataClient struct {
+	fd    int
+	part  []byte // the beginning of a message
+	waits int    // answers that are to come before it is ready
+	place *place // nil: not looked at
+}
+
+// place is where a client stands in the one subject that it follows.
+type place struct {
+	epoch         string
+	next          uint64
+	got           int
+	lost, doubled uint64
+}
+
+func newDataLoad(bare bool) (*dataLoad, error) {
+	p, err := newPoller()
+	if err != nil {
+		return nil, err
+	}
+	l := &dataLoad{bare: bare, poll: p, ended: make(chan struct{}), buf: make([]byte, 256<<10)}
+	go l.run()
+	return l, nil
+}
+
+func (l *dataLoad) run() {
+	runtime.LockOSThread()
+	defer close(l.ended)
+	patience := restTime
+	for look := 1; ; look++ {
+		if look%256 == 0 {
+			runtime.Gosched()
+		}
+		if patience = restTime; l.spin.Load() {
+			patience = 0
+		}
+		err := l.poll.wait(patience, l.read)
+		l.mu.Lock()
+		if l.tick != nil && err == nil {
+			err = l.tick()
+		}
+		if l.err == nil {
+			l.err = err
+		}
+		over := l.over
+		l.mu.Unlock()
+		if over {
+			return
+		}
+	}
+}
 
 func (l *dataLoad) close() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.over = true
-	for _, c := range l.conns {
-		c.Close()
+	l.mu.Unlock()
+	<-l.ended
+	for _, c := range l.clients {
+		l.poll.drop(c.fd)
 	}
+	l.poll.close()
 }
 
 func (l *dataLoad) failure() error {
@@ -59,34 +121,28 @@ func (l *dataLoad) failure() error {
 }
 
 func (l *dataLoad) await(ctx context.Context, ok func() bool) error {
-	patience := time.NewTimer(30 * time.Second)
-	defer patience.Stop()
-	for !ok() {
-		select {
-		case <-l.grown:
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-patience.C:
-			return errors.New("the server does not go on")
-		}
-		if err := l.failure(); err != nil {
+	for patience := time.Now().Add(30 * time.Second); !ok(); pause(ctx, time.Millisecond) {
+		if err := errors.Join(ctx.Err(), l.failure()); err != nil {
 			return err
+		}
+		if time.Now().After(patience) {
+			return errors.New("the server does not go on")
 		}
 	}
 	return nil
 }
 
-func (l *dataLoad) tell() {
-	select {
-	case l.grown <- struct{}{}:
-	default:
-	}
+// set says what the loop calls, nil for nothing.
+func (l *dataLoad) set(tick func() error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tick = tick
 }
 
 func (l *dataLoad) begin() {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.times = l.times[:0]
-	l.mu.Unlock()
 }
 
 func (l *dataLoad) latency() (p50, p99 time.Duration) {
@@ -101,33 +157,50 @@ func (l *dataLoad) latency() (p50, p99 time.Duration) {
 
 func subjectPath(i int) string { return fmt.Sprintf("/bench/%04d", i) }
 
-// dial opens a connection; on one to the server the WebSocket stands and hello is said.
-func (l *dataLoad) dial(addr, more string) (net.Conn, *bufio.Reader, error) {
-	c, err := net.Dial("tcp", addr)
+// connect opens a connection and says hello; on one to the server the WebSocket stands then. What has come behind that is c.part.
+func (l *dataLoad) connect(addr, hello string, c *dataClient) error {
+	conn, err := net.Dial("tcp", addr)
 	if err != nil {
-		return nil, nil, err
+		return err
+	}
+	if l.bare {
+		_, err = conn.Write([]byte(hello))
+	} else {
+		err = c.upgrade(conn, hello)
+	}
+	if err != nil {
+		conn.Close()
+		return err
 	}
 	l.mu.Lock()
-	l.conns = append(l.conns, c)
-	l.mu.Unlock()
-	r := bufio.NewReaderSize(c, 2<<10)
-	if l.bare {
-		return c, r, nil
+	defer l.mu.Unlock()
+	c.fd, err = l.poll.adopt(conn, len(l.clients))
+	if err != nil {
+		return err
 	}
+	l.clients = append(l.clients, c)
+	return l.take(c, nil)
+}
+
+func (c *dataClient) upgrade(conn net.Conn, hello string) error {
 	head := "GET /session HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: hawser.v1\r\n" +
 		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-	if _, err := c.Write(appendMasked([]byte(head), `{"t":"hello","version":1`+more+`}`)); err != nil {
-		return nil, nil, err
+	if _, err := conn.Write(appendMasked([]byte(head), hello)); err != nil {
+		return err
 	}
+	r := bufio.NewReader(conn)
 	for line := ""; line != "\r\n"; {
+		var err error
 		if line, err = r.ReadString('\n'); err != nil {
-			return nil, nil, err
+			return err
 		}
 		if strings.HasPrefix(line, "HTTP/") && !strings.Contains(line, "101") {
-			return nil, nil, fmt.Errorf("the server says %q", line)
+			return fmt.Errorf("the server says %q", line)
 		}
 	}
-	return c, r, nil
+	rest, _ := r.Peek(r.Buffered())
+	c.part = bytes.Clone(rest)
+	return nil
 }
 
 // appendMasked appends a text message as a client's frame, under the key 0.
@@ -144,62 +217,134 @@ func appendMasked(dst []byte, text string) []byte {
 	return append(append(dst, 0, 0, 0, 0), text...)
 }
 
-// open makes a client that follows some subjects.
-func (l *dataLoad) open(addr string, follows []int) error {
-	var more, bare strings.Builder
-	for i, n := range follows {
-		more.WriteString([]string{`,"subscribe":[`, `,`}[min(i, 1)])
-		from := ""
-		if l.resume {
-			from = `,"from":"offset","epoch":"00000000000000a1","offset":42`
+// open makes a client that follows some subjects, from a place if it has one.
+func (l *dataLoad) open(addr string, follows []int, from *place) error {
+	c := &dataClient{waits: len(follows), place: from}
+	if l.bare {
+		c.waits = 1
+		hello := "S"
+		for _, n := range follows {
+			hello += " " + strconv.Itoa(n)
 		}
-		fmt.Fprintf(&more, `{"path":"%s"%s}`, subjectPath(n), from)
-		fmt.Fprintf(&bare, " %d", n)
+		return l.connect(addr, hello+"\n", c)
 	}
-	c, r, err := l.dial(addr, more.String()+`]`)
-	if err == nil && l.bare {
-		_, err = fmt.Fprintf(c, "S%s\n", bare.String())
+	var wants []string
+	for _, n := range follows {
+		at := ""
+		if from != nil && from.epoch != "" {
+			at = fmt.Sprintf(`,"from":"offset","epoch":"%s","offset":%d`, from.epoch, from.next)
+		}
+		wants = append(wants, fmt.Sprintf(`{"path":"%s"%s}`, subjectPath(n), at))
+	}
+	return l.connect(addr, `{"t":"hello","version":1,"subscribe":[`+strings.Join(wants, ",")+`]}`, c)
+}
+
+// read takes what a client has got.
+func (l *dataLoad) read(number int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := l.clients[number]
+	n, err := l.poll.transfer(false, c.fd, l.buf)
+	if err == nil {
+		err = l.take(c, l.buf[:n])
 	}
 	if err != nil {
-		return err
+		l.poll.drop(c.fd)
+		c.fd = -1
+		if l.err == nil {
+			l.err = fmt.Errorf("a client was disconnected: %w", err)
+		}
 	}
-	go l.read(r, len(follows))
+}
+
+// take counts the messages in what has come behind c.part.
+func (l *dataLoad) take(c *dataClient, b []byte) error {
+	if len(c.part) > 0 {
+		b = append(c.part, b...)
+	}
+	n := 0
+	for len(b) >= 4 {
+		head, size := 2, int(b[1])
+		switch size {
+		case 126:
+			head, size = 4, int(binary.BigEndian.Uint16(b[2:]))
+		case 127:
+			return errors.New("a message is longer than any that it should get")
+		}
+		if len(b) < head+size {
+			break
+		}
+		n += l.message(c, b[head:head+size])
+		b = b[head+size:]
+	}
+	if c.part = c.part[:0]; len(b) > 0 || cap(c.part) > 0 {
+		c.part = append(c.part, b...)
+	}
+	l.delivered.Add(int64(n))
 	return nil
 }
 
-// read counts what a client gets.
-func (l *dataLoad) read(r *bufio.Reader, follows int) {
-	n, all, waits := 0, 0, follows
-	if l.bare {
-		waits = 1
+// message returns how many deliveries a message is.
+func (l *dataLoad) message(c *dataClient, b []byte) int {
+	if bytes.HasPrefix(b, []byte(`{"t":"update"`)) {
+		if l.count++; l.count%sampleEvery == 0 {
+			l.sample(b)
+		}
+		if c.place != nil {
+			c.place.update(b)
+		}
+		return 1
 	}
-	err := eachFrame(r, func(b []byte) {
-		if bytes.HasPrefix(b, []byte(`{"t":"update"`)) {
-			n++
-			if all++; all%sampleEvery == 0 {
-				l.sample(b)
-			}
-			return
-		}
-		if waits > 0 && (l.bare || bytes.HasPrefix(b, []byte(`{"t":"snapshot"`))) {
-			if waits--; waits == 0 {
-				l.ready.Add(1)
-				l.tell()
-			}
-		}
-	}, func() {
-		if n > 0 {
-			l.delivered.Add(int64(n))
-			n = 0
-			l.tell()
-		}
-	})
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.over && l.err == nil {
-		l.err = fmt.Errorf("a client was disconnected: %w", err)
+	if bytes.HasPrefix(b, []byte(`{"t":"ack"`)) {
+		_, offset := position(b)
+		l.head.Store(offset + 1)
+		l.acked.Add(1)
 	}
-	l.tell()
+	if c.waits > 0 && (l.bare || bytes.HasPrefix(b, []byte(`{"t":"snapshot"`))) {
+		if c.place != nil {
+			c.place.start(b)
+		}
+		if c.waits--; c.waits == 0 {
+			l.ready.Add(1)
+		}
+	}
+	return 0
+}
+
+// start compares where a subscription starts with where it should.
+func (p *place) start(b []byte) {
+	epoch, offset := position(b)
+	switch {
+	case p.epoch == "":
+	case p.epoch != epoch: // nobody knows how many
+		p.lost += max(1, offset)
+	case offset > p.next:
+		p.lost += offset - p.next
+	}
+	p.epoch, p.next = epoch, offset
+}
+
+func (p *place) update(b []byte) {
+	_, offset := position(b)
+	switch {
+	case offset < p.next:
+		p.doubled++
+		return
+	case offset > p.next:
+		p.lost += offset - p.next
+	}
+	p.got++
+	p.next = offset + 1
+}
+
+// position is the epoch and the offset of a message.
+func position(b []byte) (epoch string, offset uint64) {
+	_, rest, _ := bytes.Cut(b, []byte(`"epoch":"`))
+	e, rest, _ := bytes.Cut(rest, []byte(`","offset":`))
+	for i := 0; i < len(rest) && rest[i] >= '0' && rest[i] <= '9'; i++ {
+		offset = 10*offset + uint64(rest[i]-'0')
+	}
+	return string(e), offset
 }
 
 // sample takes the time out of a message: it was sent then.
@@ -208,80 +353,51 @@ func (l *dataLoad) sample(b []byte) {
 	if i < 0 || len(b) < i+8+19 {
 		return
 	}
-	at, err := strconv.ParseInt(string(b[i+8:i+8+19]), 10, 64)
-	if err != nil {
-		return
-	}
-	took := time.Duration(time.Now().UnixNano() - at)
-	l.mu.Lock()
-	l.times = append(l.times, took)
-	l.mu.Unlock()
-}
-
-// eachFrame calls f with each of a server's frames, which must be smaller than the reader's buffer, and idle before it waits for more.
-func eachFrame(r *bufio.Reader, f func(b []byte), idle func()) error {
-	for {
-		if r.Buffered() == 0 {
-			idle()
-		}
-		b, err := r.Peek(2)
-		if err != nil {
-			return err
-		}
-		head, n := 2, int(b[1])
-		if n == 126 {
-			if b, err = r.Peek(4); err != nil {
-				return err
-			}
-			head, n = 4, int(binary.BigEndian.Uint16(b[2:]))
-		}
-		if b, err = r.Peek(head + n); err != nil {
-			return err
-		}
-		f(b[head:])
-		r.Discard(head + n)
+	if at, err := strconv.ParseInt(string(b[i+8:i+8+19]), 10, 64); err == nil {
+		l.times = append(l.times, time.Duration(time.Now().UnixNano()-at))
 	}
 }
 
-// dataPublisher publishes on a connection of its own.
+// dataPublisher publishes on a connection of its own. The loop calls it, or nobody else does.
 type dataPublisher struct {
-	bare bool
-	c    net.Conn
-	w    *bufio.Writer
+	load *dataLoad
+	c    dataClient
+	out  []byte
 	id   int
 	fill string
 }
 
 func (l *dataLoad) publisher(addr string) (*dataPublisher, error) {
-	c, r, err := l.dial(addr, "")
-	if err != nil {
-		return nil, err
-	}
-	p := &dataPublisher{bare: l.bare, c: c, w: bufio.NewWriterSize(c, 64<<10), fill: strings.Repeat("x", dataBytes-19-2)}
+	p := &dataPublisher{load: l, fill: strings.Repeat("x", dataBytes-19-2)}
+	hello := `{"t":"hello","version":1}`
 	if l.bare {
-		_, err = io.WriteString(c, "P\n")
-	} else {
-		go io.Copy(io.Discard, r)
+		hello = "P\n"
 	}
-	return p, err
+	return p, l.connect(addr, hello, &p.c)
 }
 
-// publish writes one message; flush sends what was not sent yet.
-func (p *dataPublisher) publish(subject int) error {
+// publish makes one message; flush sends what was not sent yet.
+func (p *dataPublisher) publish(subject int) {
 	p.id++
 	data := fmt.Sprintf(`"%d%s"`, time.Now().UnixNano(), p.fill)
-	if !p.bare {
-		p.w.Write(appendMasked(nil, fmt.Sprintf(`{"t":"publish","id":%d,"path":"%s","data":%s}`, p.id, subjectPath(subject), data)))
-	} else {
-		text := fmt.Sprintf(`{"t":"update","path":"%s","epoch":"00000000000000a1","offset":%d,"at":1763700000100,"data":%s}`, subjectPath(subject), p.id, data)
-		p.w.Write(binary.BigEndian.AppendUint16(nil, uint16(subject)))
-		p.w.Write(binary.BigEndian.AppendUint16(nil, uint16(len(text)+4)))
-		p.w.Write(append(binary.BigEndian.AppendUint16([]byte{0x81, 126}, uint16(len(text))), text...))
+	if !p.load.bare {
+		p.out = appendMasked(p.out, fmt.Sprintf(`{"t":"publish","id":%d,"path":"%s","data":%s}`, p.id, subjectPath(subject), data))
+		return
 	}
-	if p.w.Buffered() > 16<<10 {
-		return p.flush()
-	}
-	return nil
+	text := fmt.Sprintf(`{"t":"update","path":"%s","epoch":"00000000000000a1","offset":%d,"at":1763700000100,"data":%s}`, subjectPath(subject), p.id, data)
+	p.out = binary.BigEndian.AppendUint16(p.out, uint16(subject))
+	p.out = binary.BigEndian.AppendUint16(p.out, uint16(len(text)+4))
+	p.out = append(binary.BigEndian.AppendUint16(append(p.out, 0x81, 126), uint16(len(text))), text...)
 }
 
-func (p *dataPublisher) flush() error { return p.w.Flush() }
+// full says that the server is so far behind that no more is made.
+func (p *dataPublisher) full() bool { return len(p.out) > maxPending }
+
+func (p *dataPublisher) flush() error {
+	if len(p.out) == 0 {
+		return nil
+	}
+	n, err := p.load.poll.transfer(true, p.c.fd, p.out)
+	p.out = append(p.out[:0], p.out[n:]...)
+	return err
+}

@@ -48,9 +48,14 @@ mark in each picture, as data. The page draws a ring where the data says that th
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := o.open(c.Context()); err != nil {
-				return fmt.Errorf("demo: %w (is another server running? --http 127.0.0.1:0 --rtmp 127.0.0.1:0 chooses free ports)", err)
+				return fmt.Errorf("demo: %w (is another server running? --http 127.0.0.1:0 --rtmp 127.0.0.1:0 --rtc :0 chooses free ports)", err)
 			}
-			s := newServer(&o, server.Options{})
+			options, err := o.rtc.options()
+			if err != nil {
+				return fmt.Errorf("demo: %w", err)
+			}
+			s := newServer(&o, server.Options{RTC: options})
+			announceRTC(c.OutOrStdout(), s)
 			o.announce(c.OutOrStdout())
 			if o.http != nil {
 				fmt.Fprintf(c.OutOrStdout(), "hawser: watch http://%s/#%s\n", reachable(o.http.Addr()), demoPath)
@@ -59,6 +64,7 @@ mark in each picture, as data. The page draws a ring where the data says that th
 		},
 	}
 	o.flags(c, demoHTTPAddr, demoRTMPAddr)
+	o.rtc.add(c)
 	return c
 }
 

@@ -102,6 +102,7 @@ type serveOptions struct {
 	durable     []string
 	dataDir     string
 	hooks       hookFlags
+	rtc         rtcFlags
 }
 
 // serveCommand makes `hawser serve`.
@@ -110,7 +111,7 @@ func serveCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server",
-		Long: `Run the server: RTMP in and out, sessions, HTTP-FLV, the API and the console.
+		Long: `Run the server: RTMP and WebRTC in and out, sessions, HTTP-FLV, the API and the console.
 
 Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; watch at http://HOST:8080/.`,
 		Args: cobra.NoArgs,
@@ -125,11 +126,15 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 				}
 			}
 			var options server.Options
-			if err := o.hooks.fill(&options); err != nil {
+			var err error
+			if err = o.hooks.fill(&options); err != nil {
 				return fmt.Errorf("serve: %w", err)
 			}
 			if o.gather.Sound == 0 {
 				o.gather.Sound = -1 // an option's zero is its default
+			}
+			if options.RTC, err = o.rtc.options(); err != nil {
+				return fmt.Errorf("serve: %w", err)
 			}
 			s := newServer(&o, options)
 			if err := o.keep(s); err != nil {
@@ -144,6 +149,7 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 			if o.auth != nil {
 				defer keepAuth(c.Context(), o.auth, s, c.ErrOrStderr())()
 			}
+			announceRTC(c.OutOrStdout(), s)
 			o.announce(c.OutOrStdout())
 			return s.Serve(c.Context(), o.http, o.rtmp)
 		},
@@ -159,6 +165,7 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 	o.recordFlags(c)
 	c.Flags().StringVar(&o.authFile, "auth", "", "a file of users, keys, roles and rules; read again when it changes, and at SIGHUP; without it everybody may do everything")
 	o.hooks.add(c)
+	o.rtc.add(c)
 	c.Flags().BoolVar(&o.verbose, "verbose", false, "log what goes wrong inside")
 	c.Flags().StringArrayVar(&o.durable, "durable", nil, "a path whose history is on disk before a publish is acknowledged; * stands for one segment, /** at the end for all below; may be given again")
 	c.Flags().StringVar(&o.dataDir, "data-dir", "", "the folder for what --durable keeps; it belongs to one server at a time")
