@@ -31,13 +31,19 @@ type guarded struct {
 
 func serveGuarded(t testing.TB, rules string) *guarded {
 	t.Helper()
+	return serveGuardedWith(t, Options{}, rules)
+}
+
+func serveGuardedWith(t testing.TB, o Options, rules string) *guarded {
+	t.Helper()
 	g := &guarded{path: filepath.Join(t.TempDir(), "auth.yaml")}
 	g.write(t, rules)
 	file, err := auth.Open(g.path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.file, g.rig = file, serve(t, Options{Auth: file})
+	o.Auth = file
+	g.file, g.rig = file, serve(t, o)
 	return g
 }
 

@@ -140,8 +140,9 @@ type got struct {
 
 // wire is a session whose messages a test writes and reads itself.
 type wire struct {
-	t  testing.TB
-	ws *websocket.Conn
+	t   testing.TB
+	ws  *websocket.Conn
+	ice []rtcState // that signals told, as far as they were read
 }
 
 // open makes a WebSocket to the server and says nothing.
@@ -162,7 +163,7 @@ func (r *rig) openAt(query string, o *websocket.DialOptions) *wire {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(ws.CloseNow)
-	return &wire{r.t, ws}
+	return &wire{t: r.t, ws: ws}
 }
 
 // login opens a session.
