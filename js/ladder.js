@@ -26,6 +26,7 @@ import { Watch } from "./watch.js";
  *
  * What is seen of the WebRTC connection. The numbers count from its start; those of frames are of the picture.
  * @typedef {object} PeerEvidence
+ * @property {number} [at]  when the numbers were looked at, in ms: now. The timers of a page in the background are slow, and what was not looked at is not silent
  * @property {string} ice  one of ice.js
  * @property {string} connection  connectionState
  * @property {number} bytes @property {number} received  frames @property {number} decoded  frames
@@ -82,6 +83,8 @@ export class Ladder {
 
   /** @param {LadderOptions} [options] */
   constructor(options = {}) {
+    const bad = options.transports?.length === 0 ? "none" : options.transports?.find((t) => t !== "webrtc" && t !== "websocket");
+    if (bad) throw new RangeError(`hawser: media transport ${JSON.stringify(bad)}: want webrtc, websocket`);
     this.#o = { ...LADDER, ...Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined)) };
     this.#attempts = new Attempts(this.#o);
     this.#watch = new Watch(this.#o);

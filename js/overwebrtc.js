@@ -119,9 +119,10 @@ export class OverWebRTC {
   /** What the ladder is to know of the connection; its numbers are those of the last look. @returns {PeerEvidence | undefined} */
   get evidence() {
     if (!this.peer) return undefined;
-    const { ice, connection, stats, ended } = this.peer;
+    const { ice, connection, stats, ended, looked } = this.peer;
     return {
       ice, connection, ended,
+      ...(looked ? { at: looked } : {}),
       bytes: stats?.bytesReceived ?? 0,
       received: stats?.framesReceived ?? 0,
       decoded: stats?.framesDecoded ?? 0,

@@ -36,6 +36,8 @@ export class Peer {
   error = "";
   /** The last numbers. @type {RTCStats | undefined} */
   stats;
+  /** When they were looked at, by performance.now; 0 before. */
+  looked = 0;
   /** Why it is over. @type {Reason | undefined} */
   ended;
 
@@ -129,8 +131,18 @@ export class Peer {
    * @returns {Promise<RTCStats | undefined>}
    */
   look() {
-    this.#looking ??= this.#pc.getStats().then((r) => (this.stats = briefStats(/** @type {any} */ (r))), () => undefined).finally(() => (this.#looking = undefined));
+    this.#looking ??= this.#look().finally(() => (this.#looking = undefined));
     return this.#looking;
+  }
+
+  async #look() {
+    try {
+      this.stats = briefStats(/** @type {any} */ (await this.#pc.getStats()));
+      this.looked = performance.now();
+      return this.stats;
+    } catch {
+      return undefined; // it is closed
+    }
   }
 
   /**

@@ -244,6 +244,24 @@ test("silence is no fault while nobody publishes", () => {
   assert.deepEqual(c.pass(600), [[from + 60_000, "shown rtc -> webrtc"]]);
 });
 
+test("what was not looked at is not silent: the timers of a page in the background are slow", () => {
+  const c = shown();
+  c.e.peer.at = c.now;
+  assert.deepEqual(c.pass(5000), []);
+  c.e.peer.at = c.now;
+  c.pass(STEP);
+  c.flow = { received: 0, decoded: 0, bytes: false };
+  c.e.peer.at += 600;
+  assert.deepEqual(c.pass(3000), []);
+  c.e.peer.at += 100;
+  assert.deepEqual(c.pass(STEP).map((n) => n[1]), ["failing ws rtc -> webrtc"]);
+});
+
+test("there must be a transport, and it must be known", () => {
+  assert.throws(() => new Ladder({ transports: [] }), /"none": want webrtc, websocket/);
+  assert.throws(() => new Ladder({ transports: ["quic"] }), /"quic"/);
+});
+
 test("a stream of few frames a second is given time for three of them, within bounds", () => {
   for (const [interval, after] of [[40, 700], [500, 1500], [2000, 2500]]) {
     const c = shown();
