@@ -4,7 +4,7 @@ const PATIENCE = 60_000; // ms until what is waited for is there
 
 /** Before a page is loaded: no candidate of either side names a port at which somebody answers, as where UDP and all else but the web's ports are blocked. */
 export const UNREACHABLE = () => {
-  const P = RTCPeerConnection.prototype, nowhere = (text) => text.replace(/(candidate:\S+ \d+ \S+ \d+ \S+) \d+/g, "$1 9");
+  const P = RTCPeerConnection.prototype, nowhere = (text) => text.replace(/(candidate:\S+ \d+ \S+ \d+ \S+) \d+/g, "$1 4");
   const { setRemoteDescription, addIceCandidate } = P;
   P.setRemoteDescription = function (d) {
     return setRemoteDescription.call(this, { type: d.type, sdp: nowhere(d.sdp) });

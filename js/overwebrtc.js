@@ -119,9 +119,9 @@ export class OverWebRTC {
   /** What the ladder is to know of the connection; its numbers are those of the last look. @returns {PeerEvidence | undefined} */
   get evidence() {
     if (!this.peer) return undefined;
-    const { ice, connection, stats, ended, looked } = this.peer;
+    const { ice, connection, answered, stats, ended, looked } = this.peer;
     return {
-      ice, connection, ended,
+      ice, connection, answered, ended,
       ...(looked ? { at: looked } : {}),
       bytes: stats?.bytesReceived ?? 0,
       received: stats?.framesReceived ?? 0,

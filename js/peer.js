@@ -38,6 +38,8 @@ export class Peer {
   stats;
   /** When they were looked at, by performance.now; 0 before. */
   looked = 0;
+  /** The server has answered the first offer. */
+  answered = false;
   /** Why it is over. @type {Reason | undefined} */
   ended;
 
@@ -177,6 +179,7 @@ export class Peer {
     } catch (e) {
       return this.#end(reason("protocol", `answer: ${/** @type {Error} */ (e).message}`));
     }
+    this.answered = true;
     if (this.#closed) return;
     for (const c of this.#candidates.splice(0)) await this.#candidate(c);
     this.#awaiting = false;

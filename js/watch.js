@@ -69,7 +69,7 @@ export class Watch {
 
   /** Notes when the states were reached. @param {number} now @param {PeerEvidence} p */
   #follow(now, p) {
-    if (p.ice === "checking") this.#checking ||= now;
+    if (p.ice === "checking" || (p.ice === "new" && p.answered)) this.#checking ||= now;
     else this.#checking = 0;
     if (hasPair(p.ice)) this.#paired ||= now;
     if (hasPair(p.ice) && p.connection === "connected" && !this.#connected) this.#connected = this.#grew = this.#moved = now;
@@ -96,8 +96,8 @@ export class Watch {
   /** What does not come about. @param {number} now @param {PeerEvidence} p @returns {Fault | undefined} */
   #late(now, p) {
     const { answer, checking, dtls } = this.#o;
-    if (p.ice === "new" && now - this.#began >= answer) return { why: `no answer to the offer within ${answer} ms`, final: true };
-    if (this.#checking > 0 && !this.#paired && now - this.#checking >= checking) return { why: `ICE checked for ${Math.round(now - this.#checking)} ms and found no pair`, final: true };
+    if (!p.answered && p.ice === "new" && now - this.#began >= answer) return { why: `no answer to the offer within ${answer} ms`, final: true };
+    if (this.#checking > 0 && !this.#paired && now - this.#checking >= checking) return { why: `ICE ${p.ice === "new" ? "had nothing to check" : "checked"} for ${Math.round(now - this.#checking)} ms and found no pair`, final: true };
     if (this.#paired > 0 && !this.#connected && now - this.#paired >= dtls) return { why: `no DTLS ${Math.round(now - this.#paired)} ms after ICE had a pair`, final: true };
     return undefined;
   }

@@ -129,6 +129,7 @@ const attempts = [
   { name: "the server does not say whether it makes sense", set: (c) => (c.answers = undefined), at: 3000, why: /^no answer within 3000 ms$/ },
   { name: "the offer gets no answer", set: () => {}, at: 3100, why: /^no answer to the offer within 3000 ms$/ },
   { name: "checking finds no pair", set: (c) => (c.e.peer.ice = "checking"), at: 2200, why: /^ICE checked for 2000 ms and found no pair$/ },
+  { name: "an answer without candidates", set: (c) => (c.e.peer.answered = true), at: 2200, why: /^ICE had nothing to check for 2000 ms and found no pair$/ },
   { name: "a pair without DTLS", set: (c) => Object.assign(c.e.peer, { ice: "connected", connection: "connecting" }), at: 2200, why: /^no DTLS 2000 ms after ICE had a pair$/ },
   { name: "ICE fails", set: (c) => (c.e.peer.ice = "failed"), at: 200, why: /^ICE failed$/ },
   { name: "the server is out of peers", set: (c) => (c.e.peer.ended = reason("limit")), at: 200, why: /a limit of the server/ },
