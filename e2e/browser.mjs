@@ -4,6 +4,7 @@
 //
 // The last line is the answer, with what the page complained of as "errors".
 import { chromium } from "playwright-core";
+import { UNREACHABLE, channels, climbs, publishes, stays } from "./ladder.mjs";
 import { failover, frozen, offline, plain } from "./session.mjs";
 
 const FLAGS = [
@@ -11,6 +12,7 @@ const FLAGS = [
   "--disable-background-networking", "--disable-component-update", "--disable-default-apps", "--disable-sync", "--no-first-run",
   "--disable-background-timer-throttling", "--disable-renderer-backgrounding",
   "--host-resolver-rules=MAP *.hawser.test 127.0.0.1", // names that need a network, unlike localhost
+  "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", "--disable-features=WebRtcHideLocalIpsWithMdns", // nobody answers mDNS here
 ];
 
 /** What the browser complains of by itself when a network or a server is gone. */
@@ -148,8 +150,10 @@ try {
   const errors = [];
   page.on("pageerror", (e) => errors.push(String(e)));
   page.on("console", (m) => m.type() === "error" && !(o.gone && GONE.test(m.text())) && errors.push(m.text()));
+  if (o.unreachable) await page.addInitScript(UNREACHABLE);
   await page.goto(o.url);
-  const answer = await { play, outage, marks, follow, offline, failover, plain, frozen }[o.does](page, o, say).catch((e) => ({ failed: String(e.stack ?? e) }));
+  if (o.choose) await choose(page, o);
+  const answer = await { play, outage, marks, follow, offline, failover, plain, frozen, climbs, stays, publishes, channels }[o.does](page, o, say).catch((e) => ({ failed: String(e.stack ?? e) }));
   if (answer.failed) answer.page = await page.evaluate(() => document.body.innerText).catch(() => "");
   say({ ...answer, errors });
 } finally {

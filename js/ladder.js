@@ -26,8 +26,10 @@ import { Watch } from "./watch.js";
  *
  * What is seen of the WebRTC connection. The numbers count from its start; those of frames are of the picture.
  * @typedef {object} PeerEvidence
+ * @property {number} [at]  when the numbers were looked at, in ms: now. The timers of a page in the background are slow, and what was not looked at is not silent
  * @property {string} ice  one of ice.js
  * @property {string} connection  connectionState
+ * @property {boolean} [answered]  the server has answered the offer
  * @property {number} bytes @property {number} received  frames @property {number} decoded  frames
  * @property {boolean} video  there is a picture to be decoded
  * @property {import("./reasons.js").Reason} [ended]  the server, or an error here, has ended it
@@ -82,6 +84,8 @@ export class Ladder {
 
   /** @param {LadderOptions} [options] */
   constructor(options = {}) {
+    const bad = options.transports?.length === 0 ? "none" : options.transports?.find((t) => t !== "webrtc" && t !== "websocket");
+    if (bad) throw new RangeError(`hawser: media transport ${JSON.stringify(bad)}: want webrtc, websocket`);
     this.#o = { ...LADDER, ...Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined)) };
     this.#attempts = new Attempts(this.#o);
     this.#watch = new Watch(this.#o);

@@ -35,6 +35,8 @@ export class OverWebRTC {
   #noted = { browser: "", server: "" }; // the states that were
   #onchange;
   #asked = false;
+  /** Have ended, but for their last picture. @type {RTCPeerConnection[]} */
+  #kept = [];
   /** @type {RTCIceServer[]} */
   #servers = [];
   /** The switch that could not be told. @type {{to: string, why: string} | undefined} */
@@ -79,16 +81,25 @@ export class OverWebRTC {
     this.peer = peer;
   }
 
-  /** Ends the connection, if there is one. @param {string} why */
-  end(why) {
-    if (!this.peer) return;
-    this.peer.close(reason("done", why));
-    this.#note("browser", "closed", why);
+  /** Ends the connection, if there is one. @param {string} why @param {MediaStream} [shown]  what the element shows: its last picture stays there until it is let go */
+  end(why, shown) {
+    const { peer, stream } = this;
+    if (!peer) return;
+    const kept = stream === shown;
     this.peer = this.stream = undefined;
+    peer.close(reason("done", why), kept);
+    this.#note("browser", "closed", why);
+    if (kept) this.#kept.push(peer.pc);
+  }
+
+  /** The element shows something else: lets go of pictures of connections that have ended. */
+  release() {
+    for (const pc of this.#kept.splice(0)) pc.close();
   }
 
   close() {
     this.end("");
+    this.release();
     this.#signals.close();
   }
 
@@ -108,9 +119,10 @@ export class OverWebRTC {
   /** What the ladder is to know of the connection; its numbers are those of the last look. @returns {PeerEvidence | undefined} */
   get evidence() {
     if (!this.peer) return undefined;
-    const { ice, connection, stats, ended } = this.peer;
+    const { ice, connection, answered, stats, ended, looked } = this.peer;
     return {
-      ice, connection, ended,
+      ice, connection, answered, ended,
+      ...(looked ? { at: looked } : {}),
       bytes: stats?.bytesReceived ?? 0,
       received: stats?.framesReceived ?? 0,
       decoded: stats?.framesDecoded ?? 0,

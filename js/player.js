@@ -49,6 +49,9 @@ const TICK = 100, LOOK = 200;
 /** So many ms without a presented frame, frames are no longer waited for: the page is hidden, or there is no picture. */
 const UNSEEN = 500;
 
+/** So many ms without a frame, while something speaks against WebRTC: the picture that stands in is made ready. */
+const STILL = 300;
+
 /** After a stall, the player jumps when it is further behind than it should be by so many seconds. */
 const RESUMED = 0.5;
 
@@ -167,7 +170,7 @@ export class Player {
     this.#frames.release();
     this.#to("closed");
     this.#ws.hide();
-    this.#unstream();
+    if (this.#video.srcObject) this.#video.srcObject = null;
     this.#cover.lift();
   }
 
@@ -262,7 +265,7 @@ export class Player {
     const renewed = want.show === "webrtc" && this.#ladder.phase === "shown" && this.#rtc.stream !== this.#stream;
     if (want.show !== "" && (want.show !== this.transport || renewed)) this.#switch(want.show, want.why);
     if (this.#closed) return; // by the application, when it was told
-    if (!want.webrtc) this.#rtc.end(this.#ladder.detail);
+    if (!want.webrtc) this.#rtc.end(this.#ladder.detail, /** @type {MediaStream | undefined} */ (this.#video.srcObject) ?? undefined);
     if (want.websocket) this.#ws.ask();
     else this.#ws.stop();
     if (this.transport === "webrtc") this.#judge();
@@ -280,6 +283,7 @@ export class Player {
   #judge() {
     const { phase, detail } = this.#ladder;
     if (phase !== "shown" && this.state === "playing") this.#to("stalled", detail);
+    if (phase === "failing" && performance.now() - this.#seen > STILL) void this.#cover.put();
     if (phase === "off" && !this.#ladder.want.websocket) this.#to("unsupported", detail);
   }
 
@@ -300,22 +304,18 @@ export class Player {
 
   /** Gives the element to one of the two, under cover of its last picture. @param {Way} way @param {MediaStream | undefined} stream */
   async #show(way, stream) {
-    if (this.#video.readyState > 1) await this.#cover.put();
+    if (this.#video.readyState > 1) await this.#cover.put(); // an empty one is given at once
     if (this.transport !== way || this.#stream !== stream || this.#closed) return; // changed meanwhile
     if (way === "websocket") {
-      this.#unstream();
-      return this.#ws.show();
+      this.#ws.show(); // takes the place of the stream
+      return this.#rtc.release();
     }
     this.#video.srcObject = stream ?? null;
     this.#ws.hide();
+    this.#rtc.release();
     this.#video.playbackRate = 1;
     if (this.state !== "playing") this.#to("starting");
     this.#run();
-  }
-
-  /** Takes the stream of WebRTC from the element. */
-  #unstream() {
-    if (this.#video.srcObject) this.#video.srcObject = null;
   }
 
   // The browser's side.

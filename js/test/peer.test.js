@@ -136,9 +136,9 @@ test("the end: by the server, by an answer that makes no sense, and from here", 
     const { peer, pc, told, take } = await setUpPeer(t);
     take();
     await peer.receive(data);
-    assert.deepEqual([peer.ended.word, peer.ice, pc.closed, told], [word, "closed", true, [word]]);
+    assert.deepEqual([peer.ended.word, peer.ice, pc.closed, told], [word, "closed", false, [word]], "its last picture may still be shown");
     peer.close();
-    assert.deepEqual(views(take()), ["closed/closed"]);
+    assert.deepEqual([pc.closed, views(take())], [true, ["closed/closed"]]);
     t.mock.timers.reset();
   }
   const { peer, told, take } = await setUpPeer(t);
