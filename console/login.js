@@ -22,7 +22,6 @@ export class Login {
       sessionStorage.setItem(KEY, user ? `${user}:${secret}` : secret.trim());
       location.reload(); // all begins anew as somebody else
     });
-    byId("sign-in").addEventListener("click", () => this.#ask("Sign in", "Other paths may be open to you when the server knows who you are."));
     byId("sign-out").addEventListener("click", () => {
       sessionStorage.removeItem(KEY);
       location.reload();
@@ -52,8 +51,9 @@ export class Login {
   #ask(title, text) {
     setText(byId("signin-title"), title);
     setText(byId("signin-text"), text);
+    setText(byId("live-none"), "Sign in to see what is live.");
     byId("signin").hidden = false;
-    byId("sign-in").hidden = credentials() !== "";
+    byId("welcome").hidden = true;
     byId("login-secret").focus();
   }
 }

@@ -143,6 +143,32 @@ async function follow(page, o) {
   return page.evaluate(() => globalThis.e2e);
 }
 
+/** What a stranger sees of a server with rules, then after credentials that are not good, then after good ones; and when signed out again. */
+async function login(page, o) {
+  const card = page.locator("#signin");
+  const sees = async (/** @type {string} */ name) => {
+    await page.screenshot({ path: o.shot.replace(/\.png$/, `-${name}.png`) });
+    return { title: await page.locator("#signin-title").innerText(), text: await page.locator("#signin-text").innerText(), light: await page.locator("#light").getAttribute("data-light") };
+  };
+  const give = async (user, secret) => {
+    await page.fill("#login-user", user);
+    await page.fill("#login-secret", secret);
+    await Promise.all([page.waitForEvent("load"), page.locator("#login button").click()]);
+  };
+  await card.waitFor({ timeout: PATIENCE });
+  const stranger = await sees("stranger");
+  await give(o.user, "wrong");
+  await card.waitFor({ timeout: PATIENCE });
+  const wrong = await sees("wrong");
+  await give(o.user, o.password);
+  await page.locator("#live a").first().waitFor({ timeout: PATIENCE });
+  const who = await page.locator("#who").innerText(), live = await page.locator("#live a .name").allInnerTexts(), asked = await card.isVisible();
+  await page.screenshot({ path: o.shot });
+  await Promise.all([page.waitForEvent("load"), page.locator("#sign-out").click()]);
+  await card.waitFor({ timeout: PATIENCE });
+  return { stranger, wrong, who, live, asked, out: await page.locator("#live a").count() };
+}
+
 const o = JSON.parse(process.argv[2]);
 const browser = await chromium.launch({ executablePath: o.browser, args: FLAGS, headless: true });
 try {
@@ -153,7 +179,7 @@ try {
   if (o.unreachable) await page.addInitScript(UNREACHABLE);
   await page.goto(o.url);
   if (o.choose) await choose(page, o);
-  const answer = await { play, outage, marks, follow, offline, failover, plain, frozen, climbs, stays, publishes, channels }[o.does](page, o, say).catch((e) => ({ failed: String(e.stack ?? e) }));
+  const answer = await { play, outage, marks, follow, offline, failover, plain, frozen, climbs, stays, publishes, channels, login }[o.does](page, o, say).catch((e) => ({ failed: String(e.stack ?? e) }));
   if (answer.failed) answer.page = await page.evaluate(() => document.body.innerText).catch(() => "");
   say({ ...answer, errors });
 } finally {

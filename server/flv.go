@@ -119,6 +119,7 @@ func (v *flvViewer) Fill(dst [][]byte, max int) [][]byte {
 	for {
 		var size int
 		dst, size = v.viewer.Fill(dst, max)
+		v.server.traffic.flvOut.Add(uint64(size))
 		switch {
 		case size >= max:
 			return dst

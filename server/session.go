@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"sync"
@@ -179,6 +180,7 @@ func (c *sessionConn) send(m *session.Message) { c.queue(textFrame(m)) }
 
 // queue queues a frame. A client that does not take its answers is cut: it would not take a goodbye either.
 func (c *sessionConn) queue(frame []byte) {
+	c.server.traffic.sessionOut.Add(uint64(len(frame)))
 	if errors.Is(c.carrier.Queue(frame), netio.ErrSlow) {
 		c.setEnd(lifecycle.ReasonSlow.With("took no answers"))
 		c.carrier.CloseNow()
@@ -199,6 +201,7 @@ func (c *sessionConn) receive(b []byte) {
 	if c.over() {
 		return // what comes after the end does not count
 	}
+	c.server.traffic.sessionIn.Add(uint64(len(b)))
 	c.forget()
 	req, err := c.machine.Receive(b)
 	c.act(req, err)
@@ -304,12 +307,14 @@ func (c *sessionConn) setSub(path string, f subscription) {
 	}
 	c.mu.Unlock()
 	if f != nil {
+		c.server.traffic.subscriptions.Add(1)
 		c.server.sources.follow(path)
 		c.server.made.follow(path)
 		c.server.made.came(c, path)
 		return
 	}
 	old.close()
+	c.server.traffic.subscriptions.Add(-1)
 	c.server.sources.unfollow(path)
 	c.server.made.unfollow(path)
 	c.server.made.left(c, path)
@@ -403,10 +408,10 @@ func (c *sessionConn) mayPublish(path string) error {
 		return err
 	}
 	if c.publisher.crowded() {
-		return lifecycle.ReasonLimit.With("%d requests without an answer, %d are allowed", session.MaxInFlight+1, session.MaxInFlight)
+		return lifecycle.Reached("MaxInFlight", session.MaxInFlight)
 	}
 	if !c.rate.take(time.Now()) {
-		return lifecycle.ReasonLimit.With("MaxPublishRate is %g a second", c.rate.perSecond)
+		return lifecycle.Reached("MaxPublishRate", fmt.Sprintf("%g a second", c.rate.perSecond))
 	}
 	return nil
 }

@@ -3,8 +3,9 @@ package subject
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"slices"
+
+	"hawser/lifecycle"
 )
 
 // document is the present state of a JSON subject: the whole as it was last made, and the patches that came since, which are worked in when somebody asks or when they outgrow it.
@@ -15,21 +16,21 @@ type document struct {
 	waiting int // bytes of patches
 }
 
-// check says why an update, the whole document or a merge patch, cannot be within the limit of bytes; "" when it can.
-func (d *document) check(u *Update, most int64) string {
+// check says why an update, the whole document or a merge patch, cannot be within the limit of bytes; zero when it can.
+func (d *document) check(u *Update, most int64) lifecycle.Reason {
 	if u.Patch == nil {
 		if int64(len(u.Data)) > most {
-			return fmt.Sprintf("a document of %d bytes, at most %d are allowed", len(u.Data), most)
+			return lifecycle.Reached("MaxImage", most).With("a document of %d bytes, at most %d are allowed", len(u.Data), most)
 		}
-		return ""
+		return lifecycle.Reason{}
 	}
 	if int64(len(d.whole)+d.waiting+len(u.Patch)) > most {
 		d.now()
 		if size := len(d.whole) + len(u.Patch); int64(size) > most {
-			return fmt.Sprintf("a document of up to %d bytes, at most %d are allowed", size, most)
+			return lifecycle.Reached("MaxImage", most).With("a document of up to %d bytes, at most %d are allowed", size, most)
 		}
 	}
-	return ""
+	return lifecycle.Reason{}
 }
 
 // fold takes an update that was checked.

@@ -279,19 +279,19 @@ func (s *Subject) fold(kind Kind, u *Update) (first bool, err error) {
 // checkLocked says why an update cannot be folded in.
 func (s *Subject) checkLocked(kind Kind, u *Update) error {
 	o := &s.hub.o
-	text := ""
+	var why lifecycle.Reason
 	switch {
 	case s.removed:
 		return errRemoved
 	case s.kind != None && s.kind != kind:
 		return lifecycle.ReasonBadRequest.With("the subject is a %v, not a %v", s.kind, kind)
 	case kind == JSON:
-		text = s.doc.check(u, o.MaxImage)
+		why = s.doc.check(u, o.MaxImage)
 	case kind == Record:
-		text = s.image.check(u.Fields, o.MaxFields, o.MaxImage)
+		why = s.image.check(u.Fields, o.MaxFields, o.MaxImage)
 	}
-	if text != "" {
-		return lifecycle.ReasonLimit.With("%s", text)
+	if !why.IsZero() {
+		return why
 	}
 	return nil
 }
