@@ -20,6 +20,7 @@ type Engine struct {
 	opts     Options
 	mux      *udpMux // nil without a UDP port
 	flusher  *flusher
+	watching *time.Timer // nil without mux
 	tcp      net.Listener
 	net      *network
 	config   webrtc.Configuration
@@ -73,12 +74,15 @@ func (e *Engine) open() error {
 	switch {
 	case o.UDP == "": // each peer opens its own
 		networks = append(networks, webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6)
-	case o.UDP != "-":
+	case o.ownUDP():
 		mux, err := newUDPMux(n, o.UDP, o.Loopback, o.MaxCandidates)
 		if err != nil {
 			return fmt.Errorf("listen %q: %w", o.UDP, err)
 		}
 		e.mux = mux
+		e.mu.Lock()
+		e.watching = time.AfterFunc(silenceInterval, e.watchSilence)
+		e.mu.Unlock()
 		settings.SetICEUDPMux(mux)
 		networks = append(networks, webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6)
 	}
@@ -137,6 +141,25 @@ func (e *Engine) Peer(o PeerOptions) (*Peer, error) {
 	return p, nil
 }
 
+// silenceInterval is how often an engine looks for peers that have become silent.
+const silenceInterval = 250 * time.Millisecond
+
+func (e *Engine) watchSilence() {
+	e.mu.Lock()
+	peers := make([]*Peer, 0, len(e.peers))
+	for p := range e.peers {
+		peers = append(peers, p)
+	}
+	if !e.closed {
+		e.watching.Reset(silenceInterval)
+	}
+	e.mu.Unlock()
+	now := time.Now()
+	for _, p := range peers {
+		p.watchSilence(now)
+	}
+}
+
 func (e *Engine) remove(p *Peer) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -157,6 +180,7 @@ func (e *Engine) Close() error {
 	}
 	var err error
 	if e.mux != nil {
+		e.watching.Stop()
 		err = e.mux.Close()
 	}
 	if e.tcp != nil {
