@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +22,8 @@ type Engine struct {
 	mux      *udpMux // nil without a UDP port
 	flusher  *flusher
 	watching *time.Timer // nil without mux
+	turn     *turnServer // nil without Options.TURN
+	log      *stackLog
 	tcp      net.Listener
 	net      *network
 	config   webrtc.Configuration
@@ -39,6 +42,9 @@ const (
 	tcpReadQueue   = 64
 	tcpWriteBuffer = 1 << 20
 )
+
+// relayPatience is how long a pair with a relay waits for a better one to work.
+const relayPatience = time.Second
 
 // New opens the ports.
 func New(o Options) (*Engine, error) {
@@ -60,10 +66,13 @@ func (e *Engine) open() error {
 	}
 	e.net = n
 	settings.SetNet(n)
+	e.log = &stackLog{log: o.Log}
+	settings.LoggerFactory = e.log
 	settings.DetachDataChannels()
 	settings.SetSCTPMaxMessageSize(uint32(o.MaxMessage))
 	settings.SetSRTPProtectionProfiles(dtls.SRTP_AEAD_AES_128_GCM, dtls.SRTP_AES128_CM_HMAC_SHA1_80)
 	settings.SetICETimeouts(o.DisconnectedTimeout, o.FailedTimeout, o.KeepAlive)
+	settings.SetRelayAcceptanceMinWait(relayPatience)
 	settings.SetIncludeLoopbackCandidate(o.Loopback)
 	settings.SetLite(o.Lite)
 	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
@@ -92,7 +101,7 @@ func (e *Engine) open() error {
 			return err
 		}
 		e.tcp = tcp
-		settings.SetICETCPMux(ice.NewTCPMuxDefault(ice.TCPMuxParams{Listener: tcp, ReadBufferSize: tcpReadQueue, WriteBufferSize: tcpWriteBuffer, FirstStunBindTimeout: o.ConnectTimeout,
+		settings.SetICETCPMux(ice.NewTCPMuxDefault(ice.TCPMuxParams{Listener: tcp, Logger: e.log, ReadBufferSize: tcpReadQueue, WriteBufferSize: tcpWriteBuffer, FirstStunBindTimeout: o.ConnectTimeout,
 			AliveDurationForConnFromStun: o.ConnectTimeout}))
 		networks = append(networks, webrtc.NetworkTypeTCP4, webrtc.NetworkTypeTCP6)
 	}
@@ -101,11 +110,28 @@ func (e *Engine) open() error {
 		e.config.ICEServers = append(e.config.ICEServers, webrtc.ICEServer{URLs: s.URLs, Username: s.Username, Credential: s.Credential})
 	}
 	e.settings = settings
+	if o.RelayOnly {
+		e.settings.SetRelayAcceptanceMinWait(0) // no better pair can come
+		e.config.ICETransportPolicy = webrtc.ICETransportPolicyRelay
+	}
+	if o.TURN != nil {
+		if e.turn, err = e.openTURN(*o.TURN); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
-// ICEServers are the servers that clients are to use.
-func (e *Engine) ICEServers() []ICEServer { return e.opts.ICEServers }
+// ICEServers are the STUN and TURN servers that a client is to use: those of Options, and the embedded TURN server with credentials that were made for the client.
+func (e *Engine) ICEServers() []ICEServer {
+	servers := slices.Clone(e.opts.ICEServers)
+	if e.turn != nil {
+		if s, err := e.turn.credentials("viewer"); err == nil {
+			servers = append(servers, s)
+		}
+	}
+	return servers
+}
 
 // UDPAddr returns the address of the UDP port, nil if there is none.
 func (e *Engine) UDPAddr() net.Addr {
@@ -185,6 +211,9 @@ func (e *Engine) Close() error {
 	}
 	if e.tcp != nil {
 		err = errors.Join(err, e.tcp.Close())
+	}
+	if e.turn != nil {
+		err = errors.Join(err, e.turn.server.Close())
 	}
 	e.flusher.close()
 	return err

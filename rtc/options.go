@@ -2,6 +2,7 @@ package rtc
 
 import (
 	"cmp"
+	"log/slog"
 	"time"
 
 	"github.com/pion/transport/v4"
@@ -57,6 +58,12 @@ type Options struct {
 	Loopback bool
 	// ICEServers are STUN and TURN servers that peers use, and of which clients are told.
 	ICEServers []ICEServer
+	// RelayOnly lets peers use nothing but relays of TURN servers: to hide addresses.
+	RelayOnly bool
+	// TURN makes the engine a TURN server too; nil means that it is none.
+	TURN *TURNOptions
+	// Log takes what the stack below logs, with levels lowered by one; nil means nobody. What happens to peers is told by PeerOptions.
+	Log *slog.Logger
 	// DisconnectedTimeout, FailedTimeout, KeepAlive, Settle and GatherTimeout are the clocks of ICE; 0 means the defaults.
 	DisconnectedTimeout, FailedTimeout, KeepAlive, Settle, GatherTimeout time.Duration
 	// ConnectTimeout and RestartTimeout bound the life of a peer that does not connect; 0 means the defaults.
