@@ -14,6 +14,7 @@ type line struct {
 	mux   *udpMux
 	ufrag string
 	batch atomic.Pointer[batch] // where packets of media are held, while a group is sent
+	heard atomic.Int64          // when something came last, as Unix time in nanoseconds
 
 	mu     sync.Mutex
 	conns  []*muxConn
@@ -226,8 +227,8 @@ func (c *muxConn) route(to netip.AddrPort) (*socket, error) {
 	return s, nil
 }
 
-// isMedia says that a packet is RTP and not RTCP, STUN or DTLS (RFC 7983 section 7, RFC 5761 section 4).
-func isMedia(b []byte) bool { return len(b) > 1 && b[0]>>6 == 2 && b[1]&0x60 != 0x40 }
+// isMedia says that a packet is RTP or RTCP, not STUN or DTLS (RFC 7983 section 7).
+func isMedia(b []byte) bool { return len(b) > 0 && b[0]>>6 == 2 }
 
 // ReadFrom is ReadFromAddrPort.
 func (h *muxHandle) ReadFrom(b []byte) (int, net.Addr, error) {

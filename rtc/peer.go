@@ -75,8 +75,9 @@ func (p *Peer) watch() {
 		case webrtc.ICEConnectionStateChecking:
 			p.input(inChecking, Pair{}, lifecycle.Reason{})
 		case webrtc.ICEConnectionStateConnected:
-			p.input(inConnected, p.pair(), lifecycle.Reason{})
-			p.findLine()
+			pair := p.pair()
+			p.findLine(pair)
+			p.input(inConnected, pair, lifecycle.Reason{})
 			p.stands(true)
 		case webrtc.ICEConnectionStateDisconnected:
 			p.input(inSilence, Pair{}, lifecycle.Reason{})
@@ -85,7 +86,11 @@ func (p *Peer) watch() {
 			p.stands(false)
 		}
 	})
-	p.ice.OnSelectedCandidatePairChange(func(*webrtc.ICECandidatePair) { p.input(inPair, p.pair(), lifecycle.Reason{}) })
+	p.ice.OnSelectedCandidatePairChange(func(*webrtc.ICECandidatePair) {
+		pair := p.pair()
+		p.findLine(pair)
+		p.input(inPair, pair, lifecycle.Reason{})
+	})
 	p.pc.OnICECandidate(func(c *webrtc.ICECandidate) {
 		line := ""
 		if c != nil {
@@ -194,10 +199,36 @@ func (p *Peer) ICE() Change {
 	return c
 }
 
-// findLine finds the agent's way over the engine's UDP port, which is another one after each restart.
-func (p *Peer) findLine() {
-	if params, err := p.ice.GetLocalParameters(); err == nil && p.engine.mux != nil {
-		p.line.Store(p.engine.mux.line(params.UsernameFragment))
+// findLine finds the agent's way over the engine's UDP port, if that is what the pair uses. It is another one after each restart.
+func (p *Peer) findLine(pair Pair) {
+	if p.engine.mux == nil || pair.Local.Protocol != "udp" || pair.Local.Type == "relay" {
+		p.line.Store(nil)
+		return
+	}
+	if params, err := p.ice.GetLocalParameters(); err == nil {
+		l := p.engine.mux.line(params.UsernameFragment)
+		if l != nil {
+			l.heard.Store(time.Now().UnixNano())
+		}
+		p.line.Store(l)
+	}
+}
+
+// watchSilence notices silence over the engine's port, and its end, sooner than the stack, which looks once in Options.KeepAlive.
+func (p *Peer) watchSilence(now time.Time) {
+	l := p.line.Load()
+	if l == nil {
+		return
+	}
+	silent := now.Sub(time.Unix(0, l.heard.Load())) > p.machine.patience
+	p.mu.Lock()
+	state := p.machine.state
+	p.mu.Unlock()
+	switch {
+	case silent && (state == StateConnected || state == StateCompleted):
+		p.input(inSilence, Pair{}, lifecycle.Reason{})
+	case !silent && state == StateDisconnected:
+		p.input(inConnected, p.pair(), lifecycle.Reason{})
 	}
 }
 

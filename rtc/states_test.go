@@ -53,7 +53,7 @@ func (c *cutConn) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
 func (c *cutConn) ReadFrom(b []byte) (int, net.Addr, error) {
 	for {
 		n, from, err := c.UDPConn.ReadFrom(b)
-		lost := err == nil && isMedia(b[:n]) && rand.Float64() < c.net.lose
+		lost := err == nil && isMedia(b[:n]) && b[1]&0x60 != 0x40 && rand.Float64() < c.net.lose
 		if err != nil || !c.net.cut.Load() && !lost {
 			return n, from, err
 		}
