@@ -119,7 +119,7 @@ func TestDataOverWebRTC(t *testing.T) {
 	}
 	slices.Sort(differences)
 	n := len(differences)
-	t.Logf("marks are apart by: median %.3f, most %.3f frames, over %d frames; of %d updates %d came after their frame and %d without one", differences[n/2], differences[n-1], n, a.Updates, a.Late, a.Alone)
+	t.Logf("marks are apart by: median %.3f, most %.3f frames, over %d frames; of %d updates %d came after their frame", differences[n/2], differences[n-1], n, a.Updates, a.Late)
 	if most := differences[n-1-n/20]; most > 1.1 {
 		t.Errorf("the data's mark is up to %.2f frames away from the picture's, want at most 1", most)
 	}
