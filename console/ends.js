@@ -34,7 +34,8 @@ export class Ends {
     const text = e.kind === "switch" ? `to ${CARRIERS[e.transport ?? ""]}: ${e.detail}` : webrtc.pair;
     const side = (/** @type {"browser" | "server"} */ from, /** @type {string} */ state) =>
       make("td", e.kind === "ice" && e.from === from ? { class: "changed", "data-light": e.light } : {}, make("span", { class: "dot" }), ` ${state || "–"}`);
-    this.#rows.prepend(make("tr", {}, make("td", {}, clock(e.time)), make("td", {}, CARRIERS[transport] ?? "–"), side("browser", webrtc.here), side("server", webrtc.there), make("td", {}, text)));
+    const cells = [make("td", {}, clock(e.time)), make("td", {}, CARRIERS[transport] ?? "–"), side("browser", webrtc.here), side("server", webrtc.there), make("td", {}, text)];
+    this.#rows.prepend(make("tr", {}, ...cells));
     if (this.#rows.children.length > ROWS) this.#rows.lastElementChild.remove();
     this.#card.hidden = false;
   }

@@ -4,7 +4,7 @@
 //
 // The last line is the answer, with what the page complained of as "errors".
 import { chromium } from "playwright-core";
-import { UNREACHABLE, channels, climbs, publishes, stays } from "./ladder.mjs";
+import { UNREACHABLE, channels, climbs, publishes, stays, tells } from "./ladder.mjs";
 import { failover, frozen, offline, plain } from "./session.mjs";
 
 const FLAGS = [
@@ -179,7 +179,7 @@ try {
   if (o.unreachable) await page.addInitScript(UNREACHABLE);
   await page.goto(o.url);
   if (o.choose) await choose(page, o);
-  const answer = await { play, outage, marks, follow, offline, failover, plain, frozen, climbs, stays, publishes, channels, login }[o.does](page, o, say).catch((e) => ({ failed: String(e.stack ?? e) }));
+  const answer = await { play, outage, marks, follow, offline, failover, plain, frozen, climbs, stays, tells, publishes, channels, login }[o.does](page, o, say).catch((e) => ({ failed: String(e.stack ?? e) }));
   if (answer.failed) answer.page = await page.evaluate(() => document.body.innerText).catch(() => "");
   say({ ...answer, errors });
 } finally {

@@ -4,7 +4,7 @@ const PATIENCE = 60_000; // ms until what is waited for is there
 
 /** Before a page is loaded: no candidate of either side names a port at which somebody answers, as where UDP and all else but the web's ports are blocked. */
 export const UNREACHABLE = () => {
-  const P = RTCPeerConnection.prototype, nowhere = (text) => text.replace(/(candidate:\S+ \d+ \S+ \d+ \S+) \d+/g, "$1 4");
+  const P = RTCPeerConnection.prototype, nowhere = (text) => text.replace(/(candidate:\S+ \d+ \S+ \d+ \S+) \d+/g, "$1 65001");
   const { setRemoteDescription, addIceCandidate } = P;
   P.setRemoteDescription = function (d) {
     return setRemoteDescription.call(this, { type: d.type, sdp: nowhere(d.sdp) });
@@ -15,7 +15,7 @@ export const UNREACHABLE = () => {
   Object.defineProperty(P, "onicecandidate", { set() {} }); // the server is not to come to this browser either
 };
 
-/** Where the mark of the sample clip is in presented frames, relative to the picture, with the frame's media time as the player has it. */
+/** Where the mark of the sample clip is in presented frames, relative to the picture, with the frame's media time as the player has it and the data that came with it last. */
 const look = (page, frames) =>
   page.evaluate(async (frames) => {
     const video = document.querySelector("#video"), { videoWidth: w, videoHeight: h } = video;
@@ -24,7 +24,7 @@ const look = (page, frames) =>
     for (let i = 0; i < frames; i++) {
       await new Promise((resolve) => video.requestVideoFrameCallback(resolve));
       grab.drawImage(video, 0, 0, w, h);
-      const mediaTime = globalThis.hawser.stats().mediaTime, { data } = grab.getImageData(0, 0, w, h);
+      const { mediaTime } = (globalThis.e2e?.player ?? globalThis.hawser.player).stats(), told = globalThis.e2e?.data, { data } = grab.getImageData(0, 0, w, h);
       let n = 0, x = 0, y = 0;
       for (let p = 0; p < data.length; p += 4) {
         if (!(data[p] > 180 && data[p + 2] > 180 && data[p + 1] < 110)) continue;
@@ -32,7 +32,7 @@ const look = (page, frames) =>
         x += (p / 4) % w + 0.5;
         y += Math.floor(p / 4 / w) + 0.5;
       }
-      if (n > 0) seen.push({ x: x / n / w, y: y / n / h, mediaTime });
+      if (n > 0) seen.push({ x: x / n / w, y: y / n / h, mediaTime, ...(told ? { told: { x: told.x, y: told.y } } : {}) });
     }
     return seen;
   }, frames);
@@ -60,6 +60,35 @@ export async function climbs(page, o) {
   const after = await look(page, o.frames);
   await page.waitForTimeout(o.ms);
   return report(page, o, { before, after, transport });
+}
+
+/** Another player in the place of the page's own, which does without the sound that WebRTC does not carry: the data that comes with its frames, and what is in them. */
+export async function tells(page, o) {
+  await page.evaluate(async ({ path }) => {
+    const { Player } = await import("/js/index.js");
+    const { client, player: own } = globalThis.hawser;
+    own.close();
+    const player = new Player(client, path, document.querySelector("#video"), { incomplete: true });
+    const e2e = (globalThis.e2e = { player, data: null, updates: 0, alone: 0, late: 0, disorder: 0, next: -1 });
+    player.ondata = (m, frame) => {
+      if (m.t !== "update") return;
+      if (e2e.next >= 0 && m.offset !== e2e.next) e2e.disorder++;
+      e2e.next = m.offset + 1;
+      e2e.updates++;
+      if (!frame) return void e2e.alone++;
+      if (frame.late) e2e.late++;
+      e2e.data = m.data;
+    };
+    player.start();
+  }, o);
+  const until = (transport) => page.waitForFunction((t) => globalThis.e2e.player.transport === t, transport, { timeout: PATIENCE });
+  await until("webrtc");
+  await page.waitForTimeout(1000);
+  await page.evaluate(() => Object.assign(globalThis.e2e, { updates: 0, alone: 0, late: 0 }));
+  const seen = await look(page, o.frames);
+  const { updates, alone, late, disorder } = await page.evaluate(() => globalThis.e2e);
+  await page.screenshot({ path: o.shot });
+  return { seen, updates, alone, late, disorder, detail: await page.evaluate(() => globalThis.e2e.player.detail) };
 }
 
 /** Plays for a while. */

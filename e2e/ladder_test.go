@@ -95,6 +95,45 @@ func TestLadderClimbs(t *testing.T) {
 	})
 }
 
+// TestDataOverWebRTC runs the demo and compares, frame by frame, the mark in the picture that comes by WebRTC with the one of the data that comes over the session with it.
+func TestDataOverWebRTC(t *testing.T) {
+	s := startServer(t, "demo", "--http", "127.0.0.1:0", "--rtmp", "127.0.0.1:0", "--rtc", ":0")
+	const path, frames = "/live/demo", 120
+	var a struct {
+		Seen []struct {
+			place
+			Told *place
+		}
+		Updates, Alone, Late, Disorder int
+		Detail                         string
+	}
+	browse(t, s, "tells", map[string]any{"path": path, "choose": true, "frames": frames}).answer(&a)
+	var differences []float64
+	for _, f := range a.Seen {
+		if f.Told != nil {
+			differences = append(differences, math.Abs(apart(f.place, *f.Told)))
+		}
+	}
+	if len(differences) < frames*9/10 {
+		t.Fatalf("of %d frames %d have a mark and data", frames, len(differences))
+	}
+	slices.Sort(differences)
+	n := len(differences)
+	t.Logf("marks are apart by: median %.3f, most %.3f frames, over %d frames; of %d updates %d came after their frame", differences[n/2], differences[n-1], n, a.Updates, a.Late)
+	if most := differences[n-1-n/20]; most > 1.1 {
+		t.Errorf("the data's mark is up to %.2f frames away from the picture's, want at most 1", most)
+	}
+	if half := differences[n/2]; half > 0.5 {
+		t.Errorf("the data's mark is %.2f frames away from the picture's in the median, want the same frame", half)
+	}
+	if a.Disorder > 0 || a.Alone > 0 || a.Updates < frames/2 {
+		t.Errorf("%d updates, %d out of order, %d without a frame", a.Updates, a.Disorder, a.Alone)
+	}
+	if !strings.Contains(a.Detail, "aac") {
+		t.Errorf("the player says %q, want that sound is left out", a.Detail)
+	}
+}
+
 // TestLadderStays plays what WebRTC does not carry, or cannot reach: over the session, with the reason on the page.
 func TestLadderStays(t *testing.T) {
 	tests := []struct {

@@ -171,15 +171,15 @@ export class OverWebRTC {
     if (typeof data !== "object" || data === null) return;
     if (Array.isArray(data.servers)) this.#servers = data.servers;
     if (data.clock) this.clock.set(data.clock.rtp, data.clock.time);
-    if (data.about) this.#judge(data.about);
+    if (data.about) this.#judge(data.about, data.reason?.text);
     void this.peer?.receive(data).then(() => this.#onchange());
     if (data.about) this.#onchange();
   }
 
-  /** @param {About} about */
-  #judge(about) {
+  /** @param {About} about @param {string} [why]  nothing is possible */
+  #judge(about, why) {
     this.about = about;
-    if (!about.possible) this.refusal = about.without || (about.reorder ? "its frames are sent in another order than shown" : "WebRTC carries nothing of this stream");
+    if (!about.possible) this.refusal = why || about.without || (about.reorder ? "its frames are sent in another order than shown" : "WebRTC carries nothing of this stream");
     else this.refusal = about.without && !this.#o.incomplete ? about.without : "";
   }
 }

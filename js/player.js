@@ -257,6 +257,7 @@ export class Player {
       peer: this.#rtc.evidence,
     });
     this.#noteFault();
+    if (this.#closed) return; // by the application, when it was told; so below
     if (want.attempt !== this.#attempt) this.#rtc.ask();
     this.#attempt = want.attempt;
     if (want.webrtc && !this.#rtc.peer) this.#rtc.open();
@@ -264,11 +265,11 @@ export class Player {
     this.#restarts = want.restarts;
     const renewed = want.show === "webrtc" && this.#ladder.phase === "shown" && this.#rtc.stream !== this.#stream;
     if (want.show !== "" && (want.show !== this.transport || renewed)) this.#switch(want.show, want.why);
-    if (this.#closed) return; // by the application, when it was told
-    if (!want.webrtc) this.#rtc.end(this.#ladder.detail, /** @type {MediaStream | undefined} */ (this.#video.srcObject) ?? undefined);
+    if (!want.webrtc && !this.#closed) this.#rtc.end(this.#ladder.detail, /** @type {MediaStream | undefined} */ (this.#video.srcObject) ?? undefined);
+    if (this.#closed) return;
     if (want.websocket) this.#ws.ask();
     else this.#ws.stop();
-    if (this.transport === "webrtc") this.#judge();
+    if (this.transport !== "websocket") this.#judge();
   }
 
   /** What speaks against WebRTC, and when it is tried again, for the client's log. */
@@ -279,9 +280,10 @@ export class Player {
     if (against) this.#client.note({ kind: "ladder", path: this.#path, detail, ...(next ? { delay: Math.round(next - performance.now()) } : {}) });
   }
 
-  /** The state while WebRTC brings the picture. */
+  /** The state while WebRTC brings the picture, or is to bring it alone. */
   #judge() {
     const { phase, detail } = this.#ladder;
+    if (phase === "waiting" && this.transport === "") this.#to("waiting", detail);
     if (phase !== "shown" && this.state === "playing") this.#to("stalled", detail);
     if (phase === "failing" && performance.now() - this.#seen > STILL) void this.#cover.put();
     if (phase === "off" && !this.#ladder.want.websocket) this.#to("unsupported", detail);

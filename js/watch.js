@@ -97,12 +97,17 @@ export class Watch {
   #late(now, p) {
     const { answer, checking, dtls } = this.#o;
     if (!p.answered && p.ice === "new" && now - this.#began >= answer) return { why: `no answer to the offer within ${answer} ms`, final: true };
-    if (this.#checking > 0 && !this.#paired && now - this.#checking >= checking) return { why: `ICE ${p.ice === "new" ? "had nothing to check" : "checked"} for ${Math.round(now - this.#checking)} ms and found no pair`, final: true };
+    const checked = now - this.#checking, what = p.ice === "new" ? "had nothing to check" : "checked";
+    if (this.#checking > 0 && !this.#paired && checked >= checking) return { why: `ICE ${what} for ${Math.round(checked)} ms and found no pair`, final: true };
     if (this.#paired > 0 && !this.#connected && now - this.#paired >= dtls) return { why: `no DTLS ${Math.round(now - this.#paired)} ms after ICE had a pair`, final: true };
     return undefined;
   }
 
-  /** What no longer comes, or cannot be used. @param {number} at @param {PeerEvidence} p @param {{live: boolean, interval?: number}} stream @param {boolean} needed @returns {Fault | undefined} */
+  /**
+   * What no longer comes, or cannot be used.
+   * @param {number} at @param {PeerEvidence} p @param {{live: boolean, interval?: number}} stream @param {boolean} needed
+   * @returns {Fault | undefined}
+   */
   #mute(at, p, stream, needed) {
     if (p.ice === "disconnected") return soft("ICE disconnected");
     if (!this.#connected) return undefined;

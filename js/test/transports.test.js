@@ -245,6 +245,27 @@ test("a pinned transport", async (t) => {
   assert.deepEqual([p.video.srcObject, FakePeerConnection.last.closed, p.player.state], [null, true, "closed"]);
 });
 
+test("a pinned transport that does not come about says why", async (t) => {
+  fakeRTC(t);
+  const p = equip(setUpPlayer(t, { transports: ["webrtc"] }));
+  await turn();
+  await p.pass(3500);
+  assert.deepEqual([p.player.state, p.player.detail], ["waiting", "no answer within 3000 ms"]);
+  await p.pass(2500);
+  await p.signal({ about: { possible: false, video: "hevc", without: "video: hevc is not carried by WebRTC" } });
+  await p.pass(200);
+  assert.deepEqual([p.player.state, p.player.detail], ["unsupported", "video: hevc is not carried by WebRTC"]);
+});
+
+test("an application may close the player when it is told something", async (t) => {
+  const p = await beside(t);
+  p.client.onevent = (e) => e.kind === "ladder" && p.player.close();
+  p.sent();
+  await p.signal({ about: { possible: false, reorder: true } });
+  await p.pass(500);
+  assert.deepEqual([p.player.state, p.sent(), FakePeerConnection.all.length], ["closed", ["unsubscribe", "stop"], 0]);
+});
+
 test("the element's pause holds the ladder", async (t) => {
   const p = await promoted(t);
   p.video.paused = true;
