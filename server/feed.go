@@ -263,6 +263,11 @@ func (f *dataFeed) conflated(from uint64) []byte {
 	snap := f.subject.Snapshot()
 	m := session.Message{Path: f.path, Epoch: snap.Epoch, At: time.Now().UnixMilli(), Time: snap.Media, HasTime: snap.HasMedia}
 	if snap.Kind == subject.JSON {
+		if patch, now, ok := f.subject.PatchSince(from); ok {
+			m.Type, m.Kind, m.Offset, m.Patch = session.TypeUpdate, session.KindJSON, now-1, patch
+			f.cursor.Seek(now)
+			return textFrame(&m)
+		}
 		m.Type, m.Kind, m.Offset, m.Data = session.TypeUpdate, session.KindJSON, snap.Offset-1, snap.Data
 		f.cursor.Seek(snap.Offset)
 		return textFrame(&m)
