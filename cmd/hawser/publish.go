@@ -61,7 +61,7 @@ or when the command is interrupted.`,
 	f := c.Flags()
 	f.StringVar(&o.server, "server", defaultServer, "server to publish data to")
 	f.StringVar(&o.rtmp, "rtmp", defaultRTMP, "server to publish media to")
-	o.credentials.flags(f)
+	o.credentials.flags(c)
 	f.BoolVar(&o.record, "record", false, "PATH is a record: lines are JSON objects, or fields are arguments")
 	f.BoolVar(&o.loop, "loop", false, "repeat the file for ever, as one stream")
 	f.BoolVar(&o.json, "json", false, "with a file: print JSON objects, one a line")
