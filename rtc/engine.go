@@ -29,8 +29,8 @@ type Engine struct {
 	config   webrtc.Configuration
 	settings webrtc.SettingEngine
 
-	apiMu sync.Mutex
-	apis  map[string]*webrtc.API // by codecs
+	codecsMu sync.Mutex
+	known    map[string]*codecs // by what is sent
 
 	mu     sync.Mutex
 	peers  map[*Peer]struct{}
@@ -49,7 +49,7 @@ const relayPatience = time.Second
 // New opens the ports.
 func New(o Options) (*Engine, error) {
 	o.fill()
-	e := &Engine{flusher: newFlusher(), opts: o, peers: make(map[*Peer]struct{}), apis: make(map[string]*webrtc.API)}
+	e := &Engine{flusher: newFlusher(), opts: o, peers: make(map[*Peer]struct{}), known: make(map[string]*codecs)}
 	if err := e.open(); err != nil {
 		e.Close()
 		return nil, fmt.Errorf("rtc: %w", err)

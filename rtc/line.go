@@ -57,6 +57,30 @@ func (l *line) expect(s *socket, from netip.AddrPort) *muxConn {
 	return chosen
 }
 
+// way returns where the packets of a pair go; nil if the line has no such pair.
+func (l *line) way(pair Pair) *way {
+	to, err := netip.ParseAddrPort(pair.Remote.Address)
+	if err != nil || l == nil {
+		return nil
+	}
+	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var only *muxConn
+	for _, c := range l.conns { // announced addresses are not those of the sockets: whoever has written to the address
+		c.mu.Lock()
+		_, known := c.remotes[to]
+		c.mu.Unlock()
+		if known && (only == nil || c.socket.addr.String() == pair.Local.Address) {
+			only = c
+		}
+	}
+	if only == nil {
+		return nil
+	}
+	return &way{only, to}
+}
+
 func (l *line) close() {
 	l.mu.Lock()
 	conns := l.conns

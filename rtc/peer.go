@@ -22,6 +22,8 @@ type Peer struct {
 	work   atomic.Int32           // of the flusher
 	gone   atomic.Bool            // closed
 	line   atomic.Pointer[line]   // nil without a UDP port of the engine
+	way    atomic.Pointer[way]    // likewise
+	keys   *handshakeKeys         // of one that sends over the engine's port
 	sender atomic.Pointer[sender] // nil before DTLS stands
 
 	negotiating sync.Mutex // one offer or answer at a time
@@ -44,16 +46,16 @@ type Peer struct {
 }
 
 func newPeer(e *Engine, o PeerOptions) (*Peer, error) {
-	api, err := e.api(o.Send)
-	if err != nil {
-		return nil, err
+	var keys *handshakeKeys
+	if len(o.Send) > 0 && e.mux != nil {
+		keys = &handshakeKeys{}
 	}
-	pc, err := api.NewPeerConnection(e.config)
+	pc, err := e.connection(o.Send, keys)
 	if err != nil {
 		return nil, err
 	}
 	now := time.Now()
-	p := &Peer{engine: e, opts: o, pc: pc, ice: pc.SCTP().Transport().ICETransport(), last: Change{Time: now},
+	p := &Peer{engine: e, keys: keys, opts: o, pc: pc, ice: pc.SCTP().Transport().ICETransport(), last: Change{Time: now},
 		machine: machine{settle: e.opts.Settle, patience: e.opts.DisconnectedTimeout, giveUp: e.opts.DisconnectedTimeout + e.opts.FailedTimeout}}
 	for _, t := range o.Send {
 		out := &outTrack{p, t}
@@ -82,6 +84,7 @@ func (p *Peer) watch() {
 		case webrtc.ICEConnectionStateDisconnected:
 			p.input(inSilence, Pair{}, lifecycle.Reason{})
 		case webrtc.ICEConnectionStateFailed:
+			p.findLine(Pair{})
 			p.input(inFailed, Pair{}, lifecycle.Reason{})
 			p.stands(false)
 		}
@@ -203,6 +206,7 @@ func (p *Peer) ICE() Change {
 func (p *Peer) findLine(pair Pair) {
 	if p.engine.mux == nil || pair.Local.Protocol != "udp" || pair.Local.Type == "relay" {
 		p.line.Store(nil)
+		p.way.Store(nil)
 		return
 	}
 	if params, err := p.ice.GetLocalParameters(); err == nil {
@@ -211,6 +215,7 @@ func (p *Peer) findLine(pair Pair) {
 			l.heard.Store(time.Now().UnixNano())
 		}
 		p.line.Store(l)
+		p.way.Store(l.way(pair))
 	}
 }
 
