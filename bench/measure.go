@@ -34,6 +34,9 @@ func measure(e entry, s scenario, p plan) (r sample, err error) {
 			err = fmt.Errorf("%s, %s: %w", s.name, e.name, err)
 		}
 	}()
+	if s.kind == whep {
+		return measureWHEP(e, s, p)
+	}
 	args := []string{"serve", "-engine", e.name, "-size", strconv.Itoa(s.size), "-deflate=" + strconv.FormatBool(s.deflate), "-silent=" + strconv.FormatBool(s.kind == cast)}
 	c, err := startChild(args...)
 	if err != nil {

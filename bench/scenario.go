@@ -20,6 +20,8 @@ const (
 	cast
 	// idle: connections that have carried a message hold memory.
 	idle
+	// whep: viewers of one video stream over WebRTC.
+	whep
 )
 
 // scenario is one table.
@@ -53,6 +55,9 @@ var scenarios = []scenario{
 	{name: "deflate-echo-4k", kind: echo, conns: echoConns, size: 4 << 10, depth: 1, deflate: true},
 	{name: "deflate-echo-64k", kind: echo, conns: echoConns, size: 64 << 10, depth: 1, deflate: true},
 	{name: "deflate-cast-1k", kind: cast, conns: castConns, size: 1 << 10, burst: 1, deflate: true},
+	{name: "whep-20", kind: whep, conns: 20},
+	{name: "whep-100", kind: whep, conns: 100},
+	{name: "whep-200", kind: whep, conns: 200},
 }
 
 // title is the heading of the scenario's table.
@@ -65,6 +70,8 @@ func (s scenario) title() string {
 		size += ", compressed"
 	}
 	switch s.kind {
+	case whep:
+		return fmt.Sprintf("WebRTC: one stream of %.1f Mbit/s to %d viewers", whepRate/1e6, s.conns)
 	case echo:
 		return fmt.Sprintf("Echo of %s, %d connections, %d in flight on each", size, s.conns, s.depth)
 	case cast:
@@ -78,7 +85,7 @@ func (s scenario) title() string {
 
 // takes says whether an engine has a row in the scenario's table.
 func (s scenario) takes(e entry) bool {
-	return (!s.deflate || e.deflate) && (e.only == anyKind || e.only == s.kind)
+	return (!s.deflate || e.deflate) && (e.only == anyKind && s.kind != whep || e.only == s.kind)
 }
 
 // spareDescriptors is what a process needs beside its connections.

@@ -68,6 +68,9 @@ var entries = []entry{
 	{name: "gorilla", module: "github.com/gorilla/websocket", about: "ReadMessage, WriteMessage; PreparedMessage", make: newGorilla, deflate: true},
 	{name: "coder", module: "github.com/coder/websocket", about: "Read, Write", make: newCoder, deflate: true},
 	{name: "nbio", module: "github.com/lesismal/nbio", about: "OnMessage, WriteMessage", make: newNbio, deflate: true},
+	{name: whepBareName, about: "WebRTC: a loop of sendmsg with UDP_SEGMENT, one for each picture and viewer, of as many bytes", make: newWHEPBare, only: whep},
+	{name: "whep-hawser", module: "hawser", about: "WebRTC: rtc.Engine, peers that follow one list of groups", make: newWHEPHawser, only: whep},
+	{name: "whep-pion", module: "github.com/pion/webrtc/v4", about: "WebRTC: PeerConnection with the default interceptors, TrackLocalStaticSample", make: newWHEPPion, only: whep},
 }
 
 func findEntry(name string) (entry, bool) {

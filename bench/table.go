@@ -67,7 +67,7 @@ func memoryOf(s sample) float64 { return s.memory / 1024 }
 func table(s scenario, rows []row) string {
 	rows = slices.Clone(rows)
 	var limit row
-	if len(rows) > 0 && rows[0].name == entries[0].name {
+	if len(rows) > 0 && (rows[0].name == entries[0].name || rows[0].name == whepBareName) {
 		limit = rows[0]
 	}
 	key := cpuOf
@@ -115,6 +115,8 @@ func b2i(b bool) int {
 
 func columns(s scenario) []string {
 	switch s.kind {
+	case whep:
+		return whepColumns
 	case echo:
 		return []string{"server", "CPU s per million", "x bare", "messages/s", "processor used", "allocations", "reads", "writes", "waits"}
 	case cast:
@@ -124,6 +126,9 @@ func columns(s scenario) []string {
 }
 
 func line(s scenario, r, limit row) []string {
+	if s.kind == whep {
+		return whepLine(r, limit)
+	}
 	n := len(r.samples)
 	show := func(verb string, value func(sample) float64) string { return fmt.Sprintf(verb, r.of(value).median) }
 	ratio := "-"

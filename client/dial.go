@@ -19,6 +19,8 @@ const (
 	Events = "events"
 	// Poll is long polling down and POST up.
 	Poll = "poll"
+	// WebRTC is a data channel. It is tried where Options.Transports names it.
+	WebRTC = "webrtc"
 )
 
 // remembered is how long the transport that worked is tried first.
@@ -85,6 +87,8 @@ func (c *Client) dialBy(ctx context.Context, server, transport string, last bool
 		return dialEvents(ctx, &c.o, server)
 	case Poll:
 		return dialPoll(ctx, &c.o, server)
+	case WebRTC:
+		return dialWebRTC(ctx, &c.o, server)
 	}
 	return c.dialWebSocket(ctx, server)
 }

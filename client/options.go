@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"hawser/lifecycle"
+	"hawser/rtc"
 	"hawser/session"
 )
 
@@ -53,6 +54,8 @@ type Options struct {
 	Groups [][]string
 	// Transports are what may carry the session, in the order in which they are tried; nil means WebSocket, Events, Poll. What worked is remembered for ten minutes.
 	Transports []string
+	// RTC are the settings of WebRTC, such as its STUN and TURN servers.
+	RTC rtc.Options
 	// FallbackAfter is how long a transport may take before the next one is tried; 0 means DefaultFallbackAfter.
 	FallbackAfter time.Duration
 	// UpgradeBase is about how long after a session began on a fallback the WebSocket is tried again in the background; the time doubles up to UpgradeMax. 0 means
@@ -149,8 +152,8 @@ func (o *Options) check() error {
 		errs = append(errs, errors.New("client: options: want at least one server"))
 	}
 	for _, t := range o.Transports {
-		if t != WebSocket && t != Events && t != Poll {
-			errs = append(errs, fmt.Errorf("client: options: transport %q: want websocket, events or poll", t))
+		if t != WebSocket && t != Events && t != Poll && t != WebRTC {
+			errs = append(errs, fmt.Errorf("client: options: transport %q: want websocket, events, poll or webrtc", t))
 		}
 	}
 	for _, s := range all {

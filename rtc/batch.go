@@ -3,6 +3,8 @@ package rtc
 import (
 	"net/netip"
 	"sync"
+
+	"github.com/pion/rtp"
 )
 
 const (
@@ -54,38 +56,58 @@ func (b *batch) hold(l *line) {
 func (b *batch) add(c *muxConn, to netip.AddrPort, p []byte) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.line != c.line {
+	dst := b.roomLocked(c, to, len(p))
+	copy(dst, p)
+	return dst != nil
+}
+
+// seal takes a packet that is encrypted into the batch.
+func (b *batch) seal(w *way, size int, s *sealer, h *rtp.Header, rollover uint32, payload []byte) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	dst := b.roomLocked(w.conn, w.to, size)
+	if dst == nil {
 		return false
+	}
+	_, err := s.seal(dst, h, rollover, payload)
+	return err == nil
+}
+
+// roomLocked returns the bytes of a packet that is to be sent; nil when the batch is with another line by now.
+func (b *batch) roomLocked(c *muxConn, to netip.AddrPort, size int) []byte {
+	if b.line != c.line {
+		return nil
 	}
 	if b.conn != c || b.to != to {
 		s, err := c.route(to)
 		if err != nil {
-			return false
+			return nil
 		}
 		b.conn, b.to, b.socket = c, to, s
-	}
-	if len(b.bytes)+len(p) > batchBytes {
-		b.flushLocked()
-	}
-	if n := len(b.groups); n > 0 {
-		g := &b.groups[n-1]
-		if !g.last && g.to == to && g.socket == b.socket && len(p) <= g.size && g.count < maxSegments && g.n+len(p) <= maxGroup {
-			g.last = len(p) < g.size
-			g.n += len(p)
-			g.count++
-			b.bytes = append(b.bytes, p...)
-			return true
-		}
-	}
-	if len(b.groups) == batchGroups {
-		b.flushLocked()
 	}
 	if b.bytes == nil {
 		b.bytes = make([]byte, 0, batchBytes)
 	}
-	b.groups = append(b.groups, outgroup{socket: b.socket, to: to, at: len(b.bytes), n: len(p), size: len(p), count: 1})
-	b.bytes = append(b.bytes, p...)
-	return true
+	if len(b.bytes)+size > batchBytes {
+		b.flushLocked()
+	}
+	at := len(b.bytes)
+	if n := len(b.groups); n > 0 {
+		if g := &b.groups[n-1]; !g.last && g.to == to && g.socket == b.socket && size <= g.size && g.count < maxSegments && g.n+size <= maxGroup {
+			g.last = size < g.size
+			g.n += size
+			g.count++
+			b.bytes = b.bytes[:at+size]
+			return b.bytes[at:]
+		}
+	}
+	if len(b.groups) == batchGroups {
+		b.flushLocked()
+		at = 0
+	}
+	b.groups = append(b.groups, outgroup{socket: b.socket, to: to, at: at, n: size, size: size, count: 1})
+	b.bytes = b.bytes[:at+size]
+	return b.bytes[at:]
 }
 
 // flush sends what is held.

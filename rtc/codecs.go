@@ -34,9 +34,9 @@ var offered = []struct {
 // videoFeedback is what viewers may say of video (RFC 4585, RFC 5104, draft-holmer-rmcat-transport-wide-cc-extensions).
 var videoFeedback = []webrtc.RTCPFeedback{{Type: "nack"}, {Type: "nack", Parameter: "pli"}, {Type: "ccm", Parameter: "fir"}, {Type: webrtc.TypeRTCPFBTransportCC}}
 
-// newAPI makes the stack for peers that send those codecs; none means that they receive, whatever is known. A peer that sends agrees on nothing else of that kind, so that an answer says what will
+// newCodecs makes what is known of codecs to peers that send those codecs; none means that they receive, whatever is known. A peer that sends agrees on nothing else of that kind, so that an answer says what will
 // come; a kind that is not sent is answered as inactive, not refused: the first section of a bundle must stand for other stacks to go on.
-func newAPI(settings webrtc.SettingEngine, send []media.Codec) (*webrtc.API, error) {
+func newCodecs(send []media.Codec) (*codecs, error) {
 	m := &webrtc.MediaEngine{}
 	for _, c := range offered {
 		if same := func(s media.Codec) bool { return s.Kind() == c.codec.Kind() }; slices.ContainsFunc(send, same) && !slices.Contains(send, c.codec) {
@@ -73,30 +73,53 @@ func newAPI(settings webrtc.SettingEngine, send []media.Codec) (*webrtc.API, err
 			}
 		}
 	}
-	return webrtc.NewAPI(webrtc.WithMediaEngine(m), webrtc.WithInterceptorRegistry(&inter), webrtc.WithSettingEngine(settings)), nil
+	return &codecs{m, &inter}, nil
 }
 
-// api returns the stack for peers that send those tracks; there is one for each set of codecs.
-func (e *Engine) api(send []media.Track) (*webrtc.API, error) {
-	var codecs []media.Codec
+// codecs are what peers know that send one set of codecs, or that receive.
+type codecs struct {
+	engine       *webrtc.MediaEngine
+	interceptors *interceptor.Registry
+}
+
+// codecs returns what peers that send those tracks know; there is one for each set of codecs.
+func (e *Engine) codecs(send []media.Track) (*codecs, error) {
+	var list []media.Codec
 	for _, t := range send {
 		if mimes[t.Codec] == "" {
 			return nil, fmt.Errorf("%s is not carried by WebRTC", t.Codec)
 		}
-		codecs = append(codecs, t.Codec)
+		list = append(list, t.Codec)
 	}
-	slices.Sort(codecs)
-	key := fmt.Sprint(codecs)
-	e.apiMu.Lock()
-	defer e.apiMu.Unlock()
-	if api := e.apis[key]; api != nil {
-		return api, nil
+	slices.Sort(list)
+	key := fmt.Sprint(list)
+	e.codecsMu.Lock()
+	defer e.codecsMu.Unlock()
+	if c := e.known[key]; c != nil {
+		return c, nil
 	}
-	api, err := newAPI(e.settings, codecs)
+	c, err := newCodecs(list)
 	if err == nil {
-		e.apis[key] = api
+		e.known[key] = c
 	}
-	return api, err
+	return c, err
+}
+
+// connection makes the stack's part of a peer. keys, unless nil, see the handshake.
+func (e *Engine) connection(send []media.Track, keys *handshakeKeys) (*webrtc.PeerConnection, error) {
+	c, err := e.codecs(send)
+	if err != nil {
+		return nil, err
+	}
+	settings := e.settings
+	if keys != nil {
+		settings.SetDTLSKeyLogWriter(keys)
+		settings.SetDTLSServerHelloMessageHook(keys.hello)
+		if err := settings.SetAnsweringDTLSRole(webrtc.DTLSRoleServer); err != nil {
+			return nil, err
+		}
+	}
+	return webrtc.NewAPI(webrtc.WithMediaEngine(c.engine), webrtc.WithInterceptorRegistry(c.interceptors), webrtc.WithSettingEngine(settings)).NewPeerConnection(e.config)
 }
 
 // choose returns what a track is sent as: of those that both sides know, the one with the track's own profile, else the first of its codec.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,13 +21,16 @@ type Engine struct {
 	opts     Options
 	mux      *udpMux // nil without a UDP port
 	flusher  *flusher
+	watching *time.Timer // nil without mux
+	turn     *turnServer // nil without Options.TURN
+	log      *stackLog
 	tcp      net.Listener
 	net      *network
 	config   webrtc.Configuration
 	settings webrtc.SettingEngine
 
-	apiMu sync.Mutex
-	apis  map[string]*webrtc.API // by codecs
+	codecsMu sync.Mutex
+	known    map[string]*codecs // by what is sent
 
 	mu     sync.Mutex
 	peers  map[*Peer]struct{}
@@ -39,10 +43,13 @@ const (
 	tcpWriteBuffer = 1 << 20
 )
 
+// relayPatience is how long a pair with a relay waits for a better one to work.
+const relayPatience = time.Second
+
 // New opens the ports.
 func New(o Options) (*Engine, error) {
 	o.fill()
-	e := &Engine{flusher: newFlusher(), opts: o, peers: make(map[*Peer]struct{}), apis: make(map[string]*webrtc.API)}
+	e := &Engine{flusher: newFlusher(), opts: o, peers: make(map[*Peer]struct{}), known: make(map[string]*codecs)}
 	if err := e.open(); err != nil {
 		e.Close()
 		return nil, fmt.Errorf("rtc: %w", err)
@@ -59,10 +66,13 @@ func (e *Engine) open() error {
 	}
 	e.net = n
 	settings.SetNet(n)
+	e.log = &stackLog{log: o.Log}
+	settings.LoggerFactory = e.log
 	settings.DetachDataChannels()
 	settings.SetSCTPMaxMessageSize(uint32(o.MaxMessage))
 	settings.SetSRTPProtectionProfiles(dtls.SRTP_AEAD_AES_128_GCM, dtls.SRTP_AES128_CM_HMAC_SHA1_80)
 	settings.SetICETimeouts(o.DisconnectedTimeout, o.FailedTimeout, o.KeepAlive)
+	settings.SetRelayAcceptanceMinWait(relayPatience)
 	settings.SetIncludeLoopbackCandidate(o.Loopback)
 	settings.SetLite(o.Lite)
 	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
@@ -73,12 +83,15 @@ func (e *Engine) open() error {
 	switch {
 	case o.UDP == "": // each peer opens its own
 		networks = append(networks, webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6)
-	case o.UDP != "-":
+	case o.ownUDP():
 		mux, err := newUDPMux(n, o.UDP, o.Loopback, o.MaxCandidates)
 		if err != nil {
 			return fmt.Errorf("listen %q: %w", o.UDP, err)
 		}
 		e.mux = mux
+		e.mu.Lock()
+		e.watching = time.AfterFunc(silenceInterval, e.watchSilence)
+		e.mu.Unlock()
 		settings.SetICEUDPMux(mux)
 		networks = append(networks, webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6)
 	}
@@ -88,7 +101,7 @@ func (e *Engine) open() error {
 			return err
 		}
 		e.tcp = tcp
-		settings.SetICETCPMux(ice.NewTCPMuxDefault(ice.TCPMuxParams{Listener: tcp, ReadBufferSize: tcpReadQueue, WriteBufferSize: tcpWriteBuffer, FirstStunBindTimeout: o.ConnectTimeout,
+		settings.SetICETCPMux(ice.NewTCPMuxDefault(ice.TCPMuxParams{Listener: tcp, Logger: e.log, ReadBufferSize: tcpReadQueue, WriteBufferSize: tcpWriteBuffer, FirstStunBindTimeout: o.ConnectTimeout,
 			AliveDurationForConnFromStun: o.ConnectTimeout}))
 		networks = append(networks, webrtc.NetworkTypeTCP4, webrtc.NetworkTypeTCP6)
 	}
@@ -97,11 +110,28 @@ func (e *Engine) open() error {
 		e.config.ICEServers = append(e.config.ICEServers, webrtc.ICEServer{URLs: s.URLs, Username: s.Username, Credential: s.Credential})
 	}
 	e.settings = settings
+	if o.RelayOnly {
+		e.settings.SetRelayAcceptanceMinWait(0) // no better pair can come
+		e.config.ICETransportPolicy = webrtc.ICETransportPolicyRelay
+	}
+	if o.TURN != nil {
+		if e.turn, err = e.openTURN(*o.TURN); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
-// ICEServers are the servers that clients are to use.
-func (e *Engine) ICEServers() []ICEServer { return e.opts.ICEServers }
+// ICEServers are the STUN and TURN servers that a client is to use: those of Options, and the embedded TURN server with credentials that were made for the client.
+func (e *Engine) ICEServers() []ICEServer {
+	servers := slices.Clone(e.opts.ICEServers)
+	if e.turn != nil {
+		if s, err := e.turn.credentials("viewer"); err == nil {
+			servers = append(servers, s)
+		}
+	}
+	return servers
+}
 
 // UDPAddr returns the address of the UDP port, nil if there is none.
 func (e *Engine) UDPAddr() net.Addr {
@@ -137,6 +167,25 @@ func (e *Engine) Peer(o PeerOptions) (*Peer, error) {
 	return p, nil
 }
 
+// silenceInterval is how often an engine looks for peers that have become silent.
+const silenceInterval = 250 * time.Millisecond
+
+func (e *Engine) watchSilence() {
+	e.mu.Lock()
+	peers := make([]*Peer, 0, len(e.peers))
+	for p := range e.peers {
+		peers = append(peers, p)
+	}
+	if !e.closed {
+		e.watching.Reset(silenceInterval)
+	}
+	e.mu.Unlock()
+	now := time.Now()
+	for _, p := range peers {
+		p.watchSilence(now)
+	}
+}
+
 func (e *Engine) remove(p *Peer) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -157,10 +206,14 @@ func (e *Engine) Close() error {
 	}
 	var err error
 	if e.mux != nil {
+		e.watching.Stop()
 		err = e.mux.Close()
 	}
 	if e.tcp != nil {
 		err = errors.Join(err, e.tcp.Close())
+	}
+	if e.turn != nil {
+		err = errors.Join(err, e.turn.server.Close())
 	}
 	e.flusher.close()
 	return err

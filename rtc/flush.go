@@ -114,13 +114,13 @@ func (p *Peer) flush(b *batch, groups [][]byte) [][]byte {
 		size += len(g)
 		s.write(g)
 	}
+	if reports := s.reports(time.Now()); reports != nil {
+		p.pc.WriteRTCP(reports) // they leave with the group
+	}
 	b.hold(nil)
 	clear(groups)
 	if size >= fillBytes { // there may be more
 		p.work.CompareAndSwap(working, workingAgain)
-	}
-	if reports := s.reports(time.Now()); reports != nil {
-		p.pc.WriteRTCP(reports)
 	}
 	return groups
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -153,13 +154,14 @@ func (s *socket) read() {
 		if err := s.raw.Read(recvmmsg); err != nil {
 			return // closed
 		}
+		now := time.Now().UnixNano()
 		for i := range r.n {
 			p := r.packets[i]
 			p.n, p.from = int(r.messages[i].n), getSockaddr(&r.names[i])
 			whole := r.messages[i].header.Flags&unix.MSG_TRUNC == 0
 			r.renew(i)
 			if whole {
-				s.take(p)
+				s.take(p, now)
 			} else {
 				packetPool.Put(p)
 			}

@@ -5,6 +5,7 @@ package rtc
 import (
 	"errors"
 	"net"
+	"time"
 )
 
 // batchSystem is what the system needs for a batch: nothing.
@@ -25,6 +26,6 @@ func (s *socket) read() {
 			continue
 		}
 		p.n, p.from = n, from
-		s.take(p)
+		s.take(p, time.Now().UnixNano())
 	}
 }

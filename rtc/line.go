@@ -14,6 +14,7 @@ type line struct {
 	mux   *udpMux
 	ufrag string
 	batch atomic.Pointer[batch] // where packets of media are held, while a group is sent
+	heard atomic.Int64          // when something came last, as Unix time in nanoseconds
 
 	mu     sync.Mutex
 	conns  []*muxConn
@@ -54,6 +55,30 @@ func (l *line) expect(s *socket, from netip.AddrPort) *muxConn {
 		return nil
 	}
 	return chosen
+}
+
+// way returns where the packets of a pair go; nil if the line has no such pair.
+func (l *line) way(pair Pair) *way {
+	to, err := netip.ParseAddrPort(pair.Remote.Address)
+	if err != nil || l == nil {
+		return nil
+	}
+	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var only *muxConn
+	for _, c := range l.conns { // announced addresses are not those of the sockets: whoever has written to the address
+		c.mu.Lock()
+		_, known := c.remotes[to]
+		c.mu.Unlock()
+		if known && (only == nil || c.socket.addr.String() == pair.Local.Address) {
+			only = c
+		}
+	}
+	if only == nil {
+		return nil
+	}
+	return &way{only, to}
 }
 
 func (l *line) close() {
@@ -226,8 +251,8 @@ func (c *muxConn) route(to netip.AddrPort) (*socket, error) {
 	return s, nil
 }
 
-// isMedia says that a packet is RTP and not RTCP, STUN or DTLS (RFC 7983 section 7, RFC 5761 section 4).
-func isMedia(b []byte) bool { return len(b) > 1 && b[0]>>6 == 2 && b[1]&0x60 != 0x40 }
+// isMedia says that a packet is RTP or RTCP, not STUN or DTLS (RFC 7983 section 7).
+func isMedia(b []byte) bool { return len(b) > 0 && b[0]>>6 == 2 }
 
 // ReadFrom is ReadFromAddrPort.
 func (h *muxHandle) ReadFrom(b []byte) (int, net.Addr, error) {

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/transport/v4/stdnet"
+
 	"hawser/media"
 )
 
@@ -55,6 +57,19 @@ func TestMediaThroughPeers(t *testing.T) {
 	}
 }
 
+// untilSecure waits until media can be sent.
+func untilSecure(t *testing.T, p *Peer) {
+	t.Helper()
+	ready := time.After(20 * time.Second)
+	for p.sender.Load() == nil {
+		select {
+		case <-ready:
+			t.Fatal("DTLS does not stand")
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
 type gotFrame struct {
 	track *media.Track
 	frame media.Frame
@@ -66,14 +81,7 @@ func testMedia(t *testing.T, server, client *Engine, c clip) {
 	s := openPeer(t, server, PeerOptions{Send: []media.Track{c.track}, Source: source, OnKeyframe: func() { wanted <- struct{}{} }})
 	k := openPeer(t, client, PeerOptions{OnFrame: func(t *media.Track, f media.Frame) { got <- gotFrame{t, f} }})
 	connect(t, k, s)
-	ready := time.After(20 * time.Second)
-	for s.sender.Load() == nil {
-		select {
-		case <-ready:
-			t.Fatal("DTLS does not stand")
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
+	untilSecure(t, s)
 	groups := c.groups(t)
 	source.put(s, groups...)
 	for i := range c.frames {
@@ -88,5 +96,52 @@ func testMedia(t *testing.T, server, client *Engine, c clip) {
 	}
 	if sent := s.Stats().Sent; sent.Groups != uint64(len(groups)) || sent.Packets == 0 {
 		t.Errorf("sent: %+v", sent)
+	}
+}
+
+// A viewer that loses 5 % of the packets asks for them again, and gets all frames.
+func TestLossIsRepaired(t *testing.T) {
+	std, err := stdnet.NewNet()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lossy := quick(Options{})
+	lossy.net = &cutNet{Net: std, lose: 0.05}
+	server, client := newEngine(t, quick(Options{UDP: "127.0.0.1:0"})), newEngine(t, lossy)
+	c := annexB(t, "plain.h264")
+	source, got := &groupSource{}, make(chan gotFrame, 10_000)
+	s := openPeer(t, server, PeerOptions{Send: []media.Track{c.track}, Source: source})
+	k := openPeer(t, client, PeerOptions{OnFrame: func(t *media.Track, f media.Frame) { got <- gotFrame{t, f} }})
+	connect(t, k, s)
+	untilSecure(t, s)
+	// The clip again and again, at twice its speed.
+	p, err := NewPacketizer(c.track)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const rounds = 12
+	tick := time.NewTicker(pictureTime / 2)
+	defer tick.Stop()
+	sent := 0
+	for round := range rounds {
+		for _, f := range c.frames {
+			f.PTS += time.Duration(round*len(c.frames)) * pictureTime
+			source.put(s, Group(p.AppendGroup(nil, f)))
+			sent++
+			<-tick.C
+		}
+	}
+	// The last frames may need a packet behind them before their loss is seen.
+	for i := 0; i < sent-3; i++ {
+		select {
+		case <-got:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("frame %d of %d does not come: %+v", i, sent, k.Stats().Video)
+		}
+	}
+	lost, stats := lossy.net.(*cutNet).lost.Load(), s.Stats().Sent
+	t.Logf("%d packets, %d lost, %d asked for, %d sent again", stats.Packets, lost, stats.Nacked, stats.Resent)
+	if lost == 0 || stats.Resent == 0 || k.Stats().Video.Lost > 0 {
+		t.Errorf("%d lost, sent %+v, received %+v", lost, stats, k.Stats().Video)
 	}
 }

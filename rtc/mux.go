@@ -276,13 +276,16 @@ type packet struct {
 
 var packetPool = sync.Pool{New: func() any { return new(packet) }}
 
-// take hands a packet to whom it is for. It is the packet's owner afterwards.
-func (s *socket) take(p *packet) {
+// take hands a packet that came at a time to whom it is for. It is the packet's owner afterwards.
+func (s *socket) take(p *packet, now int64) {
 	s.mu.RLock()
 	c := s.routes[p.from]
 	s.mu.RUnlock()
 	if ufrag, ok := bindingRequest(p.data[:p.n]); ok && (c == nil || c.line.ufrag != string(ufrag)) {
 		c = s.mux.find(ufrag, s, p.from)
+	}
+	if c != nil {
+		c.line.heard.Store(now)
 	}
 	if c == nil || !c.put(p) {
 		s.mux.strangers.Add(1)

@@ -2,6 +2,7 @@ package rtc
 
 import (
 	"cmp"
+	"log/slog"
 	"time"
 
 	"github.com/pion/transport/v4"
@@ -15,11 +16,13 @@ const (
 	// DefaultMaxPeers bounds the peers of an engine at one time.
 	DefaultMaxPeers = 10_000
 	// DefaultDisconnectedTimeout is how long nothing may come over a pair before the state is StateDisconnected.
-	DefaultDisconnectedTimeout = 2 * time.Second
+	DefaultDisconnectedTimeout = 2500 * time.Millisecond
 	// DefaultFailedTimeout is how long StateDisconnected, or StateChecking without an answer, lasts before the state is StateFailed.
 	DefaultFailedTimeout = 10 * time.Second
-	// DefaultKeepAlive is the interval of keepalives on a pair that is otherwise silent.
-	DefaultKeepAlive = 500 * time.Millisecond
+	// DefaultKeepAlive is the interval of the checks on a pair that is used, of an engine without a UDP port of its own: a client's. DefaultServerKeepAlive is that of one with it: it is mostly
+	// spoken to, and each check of each peer costs time.
+	DefaultKeepAlive       = 500 * time.Millisecond
+	DefaultServerKeepAlive = 2 * time.Second
 	// DefaultSettle is how long the pair that is used must have been the same, with all candidates known, before the state is StateCompleted.
 	DefaultSettle = 2 * time.Second
 	// DefaultConnectTimeout is how long a peer may take until ICE and DTLS stand; then it is closed (reason timeout).
@@ -40,9 +43,10 @@ const (
 	DefaultGatherTimeout = 3 * time.Second
 )
 
-// Options are the settings of an Engine; the zero value has peers on UDP ports that the system chooses, one for all.
+// Options are the settings of an Engine; the zero value is a client's: each peer has UDP ports of its own. A server sets UDP.
 type Options struct {
-	// UDP is the address of the one UDP port of all peers, for example ":8189"; "" means a port that the system chooses, "-" none.
+	// UDP is the address of the one UDP port of all peers, for example ":8189", or ":0" for a port that the system chooses; "" means that each peer has ports of its own, "-" that there is no UDP.
+	// Two engines that both have one port can have one peer between them only: their packets cannot be told apart. So clients leave it empty.
 	UDP string
 	// TCP is the address of the one port for ICE over TCP (RFC 6544), passive; "" means none.
 	TCP string
@@ -54,6 +58,12 @@ type Options struct {
 	Loopback bool
 	// ICEServers are STUN and TURN servers that peers use, and of which clients are told.
 	ICEServers []ICEServer
+	// RelayOnly lets peers use nothing but relays of TURN servers: to hide addresses.
+	RelayOnly bool
+	// TURN makes the engine a TURN server too; nil means that it is none.
+	TURN *TURNOptions
+	// Log takes what the stack below logs, with levels lowered by one; nil means nobody. What happens to peers is told by PeerOptions.
+	Log *slog.Logger
 	// DisconnectedTimeout, FailedTimeout, KeepAlive, Settle and GatherTimeout are the clocks of ICE; 0 means the defaults.
 	DisconnectedTimeout, FailedTimeout, KeepAlive, Settle, GatherTimeout time.Duration
 	// ConnectTimeout and RestartTimeout bound the life of a peer that does not connect; 0 means the defaults.
@@ -65,9 +75,15 @@ type Options struct {
 	net transport.Net // of tests
 }
 
+// ownUDP says that the engine has a UDP port for all peers.
+func (o *Options) ownUDP() bool { return o.UDP != "" && o.UDP != "-" }
+
 func (o *Options) fill() {
 	o.DisconnectedTimeout = cmp.Or(o.DisconnectedTimeout, DefaultDisconnectedTimeout)
 	o.FailedTimeout = cmp.Or(o.FailedTimeout, DefaultFailedTimeout)
+	if o.KeepAlive == 0 && o.ownUDP() {
+		o.KeepAlive = DefaultServerKeepAlive
+	}
 	o.KeepAlive = cmp.Or(o.KeepAlive, DefaultKeepAlive)
 	o.Settle = cmp.Or(o.Settle, DefaultSettle)
 	o.GatherTimeout = cmp.Or(o.GatherTimeout, DefaultGatherTimeout)

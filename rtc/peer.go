@@ -22,6 +22,8 @@ type Peer struct {
 	work   atomic.Int32           // of the flusher
 	gone   atomic.Bool            // closed
 	line   atomic.Pointer[line]   // nil without a UDP port of the engine
+	way    atomic.Pointer[way]    // likewise
+	keys   *handshakeKeys         // of one that sends over the engine's port
 	sender atomic.Pointer[sender] // nil before DTLS stands
 
 	negotiating sync.Mutex // one offer or answer at a time
@@ -44,16 +46,16 @@ type Peer struct {
 }
 
 func newPeer(e *Engine, o PeerOptions) (*Peer, error) {
-	api, err := e.api(o.Send)
-	if err != nil {
-		return nil, err
+	var keys *handshakeKeys
+	if len(o.Send) > 0 && e.mux != nil {
+		keys = &handshakeKeys{}
 	}
-	pc, err := api.NewPeerConnection(e.config)
+	pc, err := e.connection(o.Send, keys)
 	if err != nil {
 		return nil, err
 	}
 	now := time.Now()
-	p := &Peer{engine: e, opts: o, pc: pc, ice: pc.SCTP().Transport().ICETransport(), last: Change{Time: now},
+	p := &Peer{engine: e, keys: keys, opts: o, pc: pc, ice: pc.SCTP().Transport().ICETransport(), last: Change{Time: now},
 		machine: machine{settle: e.opts.Settle, patience: e.opts.DisconnectedTimeout, giveUp: e.opts.DisconnectedTimeout + e.opts.FailedTimeout}}
 	for _, t := range o.Send {
 		out := &outTrack{p, t}
@@ -75,17 +77,23 @@ func (p *Peer) watch() {
 		case webrtc.ICEConnectionStateChecking:
 			p.input(inChecking, Pair{}, lifecycle.Reason{})
 		case webrtc.ICEConnectionStateConnected:
-			p.input(inConnected, p.pair(), lifecycle.Reason{})
-			p.findLine()
+			pair := p.pair()
+			p.findLine(pair)
+			p.input(inConnected, pair, lifecycle.Reason{})
 			p.stands(true)
 		case webrtc.ICEConnectionStateDisconnected:
 			p.input(inSilence, Pair{}, lifecycle.Reason{})
 		case webrtc.ICEConnectionStateFailed:
+			p.findLine(Pair{})
 			p.input(inFailed, Pair{}, lifecycle.Reason{})
 			p.stands(false)
 		}
 	})
-	p.ice.OnSelectedCandidatePairChange(func(*webrtc.ICECandidatePair) { p.input(inPair, p.pair(), lifecycle.Reason{}) })
+	p.ice.OnSelectedCandidatePairChange(func(*webrtc.ICECandidatePair) {
+		pair := p.pair()
+		p.findLine(pair)
+		p.input(inPair, pair, lifecycle.Reason{})
+	})
 	p.pc.OnICECandidate(func(c *webrtc.ICECandidate) {
 		line := ""
 		if c != nil {
@@ -194,10 +202,38 @@ func (p *Peer) ICE() Change {
 	return c
 }
 
-// findLine finds the agent's way over the engine's UDP port, which is another one after each restart.
-func (p *Peer) findLine() {
-	if params, err := p.ice.GetLocalParameters(); err == nil && p.engine.mux != nil {
-		p.line.Store(p.engine.mux.line(params.UsernameFragment))
+// findLine finds the agent's way over the engine's UDP port, if that is what the pair uses. It is another one after each restart.
+func (p *Peer) findLine(pair Pair) {
+	if p.engine.mux == nil || pair.Local.Protocol != "udp" || pair.Local.Type == "relay" {
+		p.line.Store(nil)
+		p.way.Store(nil)
+		return
+	}
+	if params, err := p.ice.GetLocalParameters(); err == nil {
+		l := p.engine.mux.line(params.UsernameFragment)
+		if l != nil {
+			l.heard.Store(time.Now().UnixNano())
+		}
+		p.line.Store(l)
+		p.way.Store(l.way(pair))
+	}
+}
+
+// watchSilence notices silence over the engine's port, and its end, sooner than the stack, which looks once in Options.KeepAlive.
+func (p *Peer) watchSilence(now time.Time) {
+	l := p.line.Load()
+	if l == nil {
+		return
+	}
+	silent := now.Sub(time.Unix(0, l.heard.Load())) > p.machine.patience
+	p.mu.Lock()
+	state := p.machine.state
+	p.mu.Unlock()
+	switch {
+	case silent && (state == StateConnected || state == StateCompleted):
+		p.input(inSilence, Pair{}, lifecycle.Reason{})
+	case !silent && state == StateDisconnected:
+		p.input(inConnected, p.pair(), lifecycle.Reason{})
 	}
 }
 

@@ -2,6 +2,7 @@ package rtc
 
 import (
 	"context"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
@@ -20,10 +21,12 @@ import (
 	"hawser/ring"
 )
 
-// cutNet is the machine's network, whose UDP sockets lose everything while it is cut.
+// cutNet is the machine's network, whose UDP sockets lose everything while it is cut, and a part of the media that they receive.
 type cutNet struct {
 	*stdnet.Net
-	cut atomic.Bool
+	cut  atomic.Bool
+	lose float64 // 0 to 1
+	lost atomic.Int64
 }
 
 type cutConn struct {
@@ -50,9 +53,11 @@ func (c *cutConn) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
 func (c *cutConn) ReadFrom(b []byte) (int, net.Addr, error) {
 	for {
 		n, from, err := c.UDPConn.ReadFrom(b)
-		if err != nil || !c.net.cut.Load() {
+		lost := err == nil && isMedia(b[:n]) && b[1]&0x60 != 0x40 && rand.Float64() < c.net.lose
+		if err != nil || !c.net.cut.Load() && !lost {
 			return n, from, err
 		}
+		c.net.lost.Add(1)
 	}
 }
 

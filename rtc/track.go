@@ -88,9 +88,15 @@ func (p *Peer) startSender() {
 			params.TransportCC = max(params.TransportCC, b.transport)
 		}
 	}
-	if writer != nil {
-		p.sender.Store(newSender(writer, params))
+	if writer == nil {
+		return
 	}
+	if p.keys != nil {
+		if sealer := p.keys.sealer(); sealer != nil {
+			writer = &directWriter{peer: p, sealer: sealer, stack: writer}
+		}
+	}
+	p.sender.Store(newSender(writer, params))
 }
 
 func (p *Peer) slow(s Strain) {

@@ -12,6 +12,7 @@ import (
 	"hawser/lifecycle"
 	"hawser/media"
 	"hawser/rtc"
+	"hawser/session"
 	"hawser/stream"
 )
 
@@ -34,10 +35,16 @@ type rtcRole uint8
 const (
 	rtcPlay    rtcRole = iota // the server sends
 	rtcPublish                // the client sends
+	rtcSession                // a data channel carries a session
 )
 
-// String returns "play" or "publish".
-func (r rtcRole) String() string { return string(r.action()) }
+// String returns "play", "publish" or "session".
+func (r rtcRole) String() string {
+	if r == rtcSession {
+		return "session"
+	}
+	return string(r.action())
+}
 
 func (r rtcRole) action() auth.Action {
 	if r == rtcPublish {
@@ -84,16 +91,17 @@ type rtcPeer struct {
 	pub    *stream.Publisher // of one that publishes
 	once   sync.Once
 
-	mu      sync.Mutex
-	release func()           // of the guard
-	doom    lifecycle.Reason // it was closed before it was made
-	over    bool
-	wanted  time.Time // when a keyframe was last asked for
-	ended   lifecycle.Reason
-	offer   string // the last, and the answer to it
-	answer  string
-	agreed  bool // the client has the answer
-	later   []signalOut
+	mu       sync.Mutex
+	release  func()           // of the guard
+	doom     lifecycle.Reason // it was closed before it was made
+	over     bool
+	carrying bool      // there is the channel of a session
+	wanted   time.Time // when a keyframe was last asked for
+	ended    lifecycle.Reason
+	offer    string // the last, and the answer to it
+	answer   string
+	agreed   bool // the client has the answer
+	later    []signalOut
 }
 
 // rtcAsk is what a client wants of WebRTC.
@@ -110,6 +118,8 @@ type rtcAsk struct {
 	say func(signalOut)
 	// patience is how long a stream that is about to begin is waited for.
 	patience time.Duration
+	// channel takes the data channel of a session.
+	channel *channelCarrier
 	// gone is called when the peer has ended.
 	gone func(*rtcPeer, lifecycle.Reason)
 }
@@ -140,9 +150,12 @@ func (p *rtcPeer) open(ctx context.Context) (answer string, err error) {
 	if p.say != nil {
 		o.OnCandidate = func(c string) { p.tell(signalOut{"candidate": c}) }
 	}
-	if p.role == rtcPublish {
+	switch p.role {
+	case rtcPublish:
 		err = p.publishes(&o)
-	} else {
+	case rtcSession:
+		o.OnChannel = p.carries
+	default:
 		err = p.plays(ctx, &o)
 	}
 	if err != nil {
@@ -168,6 +181,20 @@ func (p *rtcPeer) open(ctx context.Context) (answer string, err error) {
 		p.peer.Close(lifecycle.ReasonOf(err))
 	}
 	return answer, err
+}
+
+// carries takes the first channel of the session's label; others are closed.
+func (p *rtcPeer) carries(c *rtc.Channel) rtc.ChannelOptions {
+	if c.Label() == session.Subprotocol {
+		p.mu.Lock()
+		first := !p.carrying
+		p.carrying = true
+		p.mu.Unlock()
+		if first {
+			return p.channel.opened(c)
+		}
+	}
+	return rtc.ChannelOptions{OnOpen: func() { c.Close() }}
 }
 
 // plays makes the peer's viewer.
@@ -197,8 +224,14 @@ func (p *rtcPeer) plays(ctx context.Context, o *rtc.PeerOptions) error {
 	}
 	p.server.relays.Changed()
 	p.source = &rtcSource{peer: p, viewer: viewer, takes: takes, told: c.about, send: c.send}
+	if c.madeOpus {
+		p.source.sound = p.server.opus.follow(p.path)
+		_, head := p.source.sound.groups.Bounds()
+		p.source.cursor = p.source.sound.groups.Cursor(head)
+	}
 	o.Send, o.Source = c.send, p.source
 	o.OnKeyframe = viewer.Stream().WantKeyframe
+	o.OnSlow = p.slow
 	return nil
 }
 
@@ -278,6 +311,9 @@ func (p *rtcPeer) answerTo(ctx context.Context, offer string) (string, error) {
 
 // guard watches whether somebody may still do what the peer does.
 func (p *rtcPeer) guard(who auth.Identity) {
+	if p.role == rtcSession {
+		return // the session looks after itself
+	}
 	release := p.server.guards.watch(who, p.role.action(), p.path, p.close)
 	p.mu.Lock()
 	old := p.release
@@ -288,6 +324,12 @@ func (p *rtcPeer) guard(who auth.Identity) {
 	if over {
 		release()
 	}
+}
+
+// slow is called when the client cannot take the rate: it goes on at the next keyframe, and is closed when that does not help.
+func (p *rtcPeer) slow(rtc.Strain) {
+	p.source.strained.Store(true)
+	p.peer.Wake()
 }
 
 // close ends the peer, from whatever goroutine.
@@ -334,7 +376,7 @@ func (p *rtcPeer) end(why lifecycle.Reason) {
 		p.mu.Unlock()
 		release()
 		if p.source != nil {
-			p.source.viewer.Close()
+			p.source.close()
 		}
 		if p.pub != nil {
 			p.pub.Close(why)
@@ -408,6 +450,9 @@ func (s *Server) iceServers() []rtc.ICEServer {
 
 // askHooks asks whether the client may play or publish, and takes the path that an answer gives; a session keeps the one that it asked for.
 func (p *rtcPeer) askHooks(ctx context.Context) error {
+	if p.role == rtcSession {
+		return nil
+	}
 	ask := p.server.askPlay
 	if p.role == rtcPublish {
 		ask = p.server.askPublish
@@ -427,9 +472,10 @@ func (p *rtcPeer) askHooks(ctx context.Context) error {
 }
 
 func (p *rtcPeer) tellHooks(why lifecycle.Reason) {
-	if p.role == rtcPublish {
+	switch p.role {
+	case rtcPublish:
 		p.server.tellOver(hook.PublishClose, p.about, p.began, why)
-	} else {
+	case rtcPlay:
 		p.server.tellStop(p.about, p.began, why)
 	}
 }

@@ -133,6 +133,8 @@ type carriage struct {
 	send  []media.Track
 	about rtcAbout
 	why   lifecycle.Reason // nothing is carried
+	// madeOpus: the sound is made of that of the stream.
+	madeOpus bool
 }
 
 // carriage says what WebRTC carries of what is published on a path, to a client that takes what is offered; nil takes all that there is.
@@ -173,6 +175,7 @@ func (s *Server) carriageOf(c carriage, st *stream.Stream, tracks []media.Track,
 			without = append(without, kind.String()+": "+leftOut)
 		} else {
 			c.send = append(c.send, *t)
+			c.madeOpus = c.madeOpus || t.Codec == media.Opus && !slices.ContainsFunc(tracks, func(o media.Track) bool { return o.ID == t.ID && o.Codec == t.Codec })
 		}
 	}
 	c.about.Without = strings.Join(without, "; ")
@@ -200,22 +203,37 @@ func (s *Server) carriedOf(st *stream.Stream, tracks []media.Track, kind media.K
 			continue
 		}
 		err := rtc.Carries(tracks[i])
+		opus, why, ok := s.opus.makes(tracks[i])
+		if ok {
+			return &opus, clientTakes(takes, kind, &opus)
+		}
 		if err == nil {
 			t, without = &tracks[i], ""
 			break
 		}
 		if t == nil {
 			t, without = &tracks[i], lifecycle.ReasonOf(err).Text
+			if why != "" {
+				without += ", and " + why
+			}
 		}
 	}
 	switch {
 	case t == nil || without != "":
 	case kind == media.Video && (rtc.Reorders(*t) || isReordered(st, t.ID)):
 		without = reordered
-	case takes != nil && takes.kinds[kind] && !takes.codecs[strings.ToUpper(t.Codec.String())]:
-		without = "the client does not take " + t.Codec.String()
+	default:
+		without = clientTakes(takes, kind, t)
 	}
 	return t, without
+}
+
+// clientTakes says why a client that wants tracks of a kind does not take one; "" when it does.
+func clientTakes(takes *offered, kind media.Kind, t *media.Track) string {
+	if takes == nil || !takes.kinds[kind] || takes.codecs[strings.ToUpper(t.Codec.String())] {
+		return ""
+	}
+	return "the client does not take " + t.Codec.String()
 }
 
 // orderFrames is how many frames since the last keyframe are looked at for their order: an encoder that sends pictures in another order does so within a few.

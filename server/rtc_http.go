@@ -23,6 +23,8 @@ import (
 const (
 	whipSuffix = "/whip"
 	whepSuffix = "/whep"
+	// sessionPath is where a peer is made whose data channel carries a session.
+	sessionPath = "/session/rtc"
 )
 
 // The media types of WHIP and WHEP.
@@ -96,6 +98,9 @@ type rtcTarget struct {
 }
 
 func rtcTargetOf(path string) (t rtcTarget, ok bool) {
+	if id, ok := strings.CutPrefix(path, sessionPath); ok && (id == "" || id[0] == '/') {
+		return rtcTarget{role: rtcSession, path: sessionPath, id: strings.TrimPrefix(id, "/")}, true
+	}
 	for _, try := range []string{path, path[:max(strings.LastIndexByte(path, '/'), 0)]} {
 		if len(try) < len(path) {
 			t.id = path[len(try)+1:]
@@ -132,7 +137,7 @@ func (s *Server) serveOther(w http.ResponseWriter, r *http.Request) {
 // serveRTC serves an endpoint or a session of WHIP or WHEP.
 func (s *Server) serveRTC(w http.ResponseWriter, r *http.Request, t rtcTarget) {
 	if origin := r.Header.Get("Origin"); origin != "" {
-		if t.role == rtcPublish && !s.allowedOrigin(origin, r.Host) {
+		if t.role != rtcPlay && !s.allowedOrigin(origin, r.Host) {
 			s.httpError(w, lifecycle.ReasonRefused.With("origin %q is not allowed", origin))
 			return
 		}
@@ -219,6 +224,10 @@ func (s *Server) postRTC(w http.ResponseWriter, r *http.Request, t rtcTarget) {
 		s.writeError(w, http.StatusTooManyRequests, why)
 		return
 	}
+	if t.role == rtcSession {
+		s.postRTCSession(w, r)
+		return
+	}
 	who, ok := s.allowed(w, r, t.role.action(), t.path)
 	if !ok {
 		return
@@ -237,19 +246,7 @@ func (s *Server) postRTC(w http.ResponseWriter, r *http.Request, t rtcTarget) {
 		s.rtcError(w, lifecycle.ReasonOf(err))
 		return
 	}
-	h := w.Header()
-	for _, server := range s.rtc.ICEServers() {
-		for _, url := range server.URLs {
-			h.Add("Link", iceLink(url, server))
-		}
-	}
-	h.Set("Location", r.URL.EscapedPath()+"/"+s.whip.add(p))
-	h.Set("ETag", p.etag())
-	h.Set("Accept-Patch", fragmentType)
-	h.Set("Content-Type", sdpType)
-	h.Set("Cache-Control", "no-store")
-	w.WriteHeader(http.StatusCreated)
-	io.WriteString(w, answer)
+	s.answerOffer(w, r, p, answer)
 }
 
 // iceLink is a STUN or TURN server as a header (RFC 9725 section 4.6).
@@ -263,8 +260,10 @@ func iceLink(url string, server rtc.ICEServer) string {
 
 // findRTC returns the peer that a URL names, if whoever asks may do what it does; otherwise the request is answered.
 func (s *Server) findRTC(w http.ResponseWriter, r *http.Request, t rtcTarget) *rtcPeer {
-	if _, ok := s.allowed(w, r, t.role.action(), t.path); !ok {
-		return nil
+	if t.role != rtcSession { // who has a session says so in its hello
+		if _, ok := s.allowed(w, r, t.role.action(), t.path); !ok {
+			return nil
+		}
 	}
 	p := s.whip.find(t.id)
 	if p == nil || p.role != t.role || p.asked != t.path {

@@ -278,3 +278,79 @@ func TestRTCPortTaken(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// A viewer that begins in the middle of a group of pictures gets all of it at once, with times close to the newest, and no old sound.
+func TestRTCStart(t *testing.T) {
+	r := serve(t, withRTC())
+	pub, err := r.Streams().Publish("/live/cam1", "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pub.Close(lifecycle.ReasonDone)
+	track, frames := vp8Clip(t) // of which any picture may follow any other
+	pub.SetTrack(track)
+	pub.SetTrack(opusTrack())
+	const last = 90 // three seconds since the keyframe
+	write := func(n int) {
+		f := frames[min(n, 1)]
+		f.DTS = time.Duration(n) * time.Second / 30
+		f.PTS = f.DTS
+		if err := pub.Write(f); err != nil {
+			t.Fatal(err)
+		}
+		sound := opusFrame(n)
+		sound.DTS, sound.PTS = f.DTS, f.DTS
+		pub.Write(sound)
+	}
+	for n := range last + 1 {
+		write(n)
+	}
+	c := newRTCClient(t)
+	r.signOn("/live/cam1/whep", c)
+	video := c.got(last+1, media.Video)
+	for n := last + 1; n < last+10; n++ {
+		write(n)
+	}
+	video = c.got(last+10, media.Video)
+	for i := 1; i < len(video); i++ {
+		if video[i].PTS <= video[i-1].PTS {
+			t.Fatalf("picture %d is at %v, after %v", i, video[i].PTS, video[i-1].PTS)
+		}
+	}
+	if lasts := video[last].PTS - video[0].PTS; lasts > 30*time.Millisecond {
+		t.Errorf("what was old lasts for %v", lasts)
+	}
+	if step := video[last+2].PTS - video[last+1].PTS; step < 33*time.Millisecond || step > 34*time.Millisecond {
+		t.Errorf("what is new has steps of %v", step)
+	}
+	if sound := c.got(5, media.Audio); len(sound) > 15 {
+		t.Errorf("%d frames of sound, most of them old", len(sound))
+	}
+}
+
+// A viewer that cannot take the rate goes on at the next keyframe, and is closed when that was too often.
+func TestRTCSlow(t *testing.T) {
+	o := withRTC()
+	o.Streams.MaxSkips = 2
+	r := serve(t, o)
+	r.feedPlain("/live/cam1", false)
+	c := newRTCClient(t)
+	location, _ := r.signOn("/live/cam1/whep", c)
+	c.got(3, media.Video)
+	p := r.whip.find(location[strings.LastIndexByte(location, '/')+1:])
+	n := len(c.got(1, media.Video))
+	p.slow(rtc.Strain{Loss: 0.5})
+	e := r.event("slow", func(e *lifecycle.Event) bool { return e.Kind == stream.KindSlow })
+	if e.Conn != p.life.ID() || e.Path != "/live/cam1" || e.Reason.Word != "slow" {
+		t.Errorf("%+v", e)
+	}
+	c.got(n+20, media.Video)
+	for range 2 {
+		p.slow(rtc.Strain{Loss: 0.5})
+		n = len(c.got(1, media.Video))
+		until(t, "it goes on or is over", func() bool { return len(c.got(1, media.Video)) > n+8 || !p.why().IsZero() })
+	}
+	if why := r.ended(overRTC); why.Word != "slow" || !strings.Contains(why.Text, "MaxSkips") {
+		t.Errorf("%v", why)
+	}
+}

@@ -170,6 +170,28 @@ func h264Clip(t testing.TB) (media.Track, []media.Frame) {
 	return track, frames
 }
 
+// vp8Clip gives a keyframe and some pictures of VP8.
+func vp8Clip(t testing.TB) (media.Track, []media.Frame) {
+	t.Helper()
+	b, err := os.ReadFile("../rtc/testdata/plain.vp8.ivf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const fileHeader, frameHeader = 32, 12
+	var frames []media.Frame
+	for b = b[fileHeader:]; len(b) > 0; {
+		n := int(binary.LittleEndian.Uint32(b))
+		frames = append(frames, media.Frame{Track: 1, Kind: media.Video, Key: b[frameHeader]&1 == 0, Data: b[frameHeader : frameHeader+n]})
+		b = b[frameHeader+n:]
+	}
+	track, err := media.ParseVP8(frames[0].Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	track.ID = 1
+	return track, frames
+}
+
 // opusTrack and opusFrame are sound that nobody decodes: 20 ms each.
 func opusTrack() media.Track {
 	t := media.OpusTrack(2)

@@ -93,6 +93,8 @@ type Options struct {
 	Relay  relay.Options
 	// RTC says where WebRTC peers are reached, and their limits; nil is off.
 	RTC *rtc.Options
+	// RTCOpus is the program, "ffmpeg" or its path, that makes Opus of sound in AAC for WebRTC viewers, once for all of a stream; empty leaves such sound out.
+	RTCOpus string
 	// Gather says how long media may wait for more of it on the way to RTMP and HTTP-FLV viewers. Sound 0 means DefaultGatherSound, negative not at all; All 0 means not at all.
 	Gather stream.Gather
 	// Heartbeat is the interval at which a session's client pings; 0 means DefaultHeartbeat. A client that sends nothing for 2.5 times as long is closed.
@@ -153,6 +155,7 @@ type Server struct {
 	memory    *memory
 	rtc       *rtc.Engine // nil when WebRTC is off
 	whip      rtcResources
+	opus      *opusMaker // nil: no Opus is made
 	sources   sources
 	made      made
 	gather    gatherer
@@ -232,6 +235,7 @@ func New(o Options) *Server {
 	s.newRelays(o.Relay)
 	s.newHooks(o.Hooks)
 	s.newRTC(o.RTC)
+	s.newOpus(o.RTCOpus)
 	s.whip.perSecond = cmp.Or(o.MaxOfferRate, DefaultMaxOfferRate)
 	s.rtmp.Handler, s.rtmp.Log = s.guardRTMP(s.rtmpHandler()), s.log
 	chunk := s.chunkSize()

@@ -12,10 +12,10 @@ import (
 
 // TestTransports: a session does the same over every transport: a hundred messages, acknowledged, come back in order and once, and a call has its result.
 func TestTransports(t *testing.T) {
-	for _, transport := range []string{client.WebSocket, client.Events, client.Poll} {
+	for _, transport := range []string{client.WebSocket, client.Events, client.Poll, client.WebRTC} {
 		t.Run(transport, func(t *testing.T) {
-			r := serve(t, Options{})
-			c, err := client.New(client.Options{Servers: []string{"ws://" + r.http + "/session"}, Transports: []string{transport}})
+			r := serve(t, withRTC())
+			c, err := client.New(client.Options{Servers: []string{"ws://" + r.http + "/session"}, Transports: []string{transport}, RTC: *quickRTC("")})
 			if err != nil {
 				t.Fatal(err)
 			}

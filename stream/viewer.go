@@ -296,6 +296,18 @@ func (v *Viewer) slow(left uint64) {
 	}
 }
 
+// LeaveOut goes on at the next keyframe, for a receiver that cannot take the rate, as its protocol says; it counts like falling behind. It must not run at once with Fill and Arm.
+func (v *Viewer) LeaveOut() {
+	if v.ended || !v.begun {
+		return
+	}
+	_, head := v.output.Ring.Bounds()
+	from := v.cursor.Seq()
+	v.cursor.Seek(max(head, from))
+	v.slow(max(head, from+1) - from)
+	v.stream.WantKeyframe()
+}
+
 // Close ends the viewing. It may be called more than once.
 func (v *Viewer) Close() {
 	v.once.Do(func() {

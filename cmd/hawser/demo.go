@@ -54,7 +54,7 @@ mark in each picture, as data. The page draws a ring where the data says that th
 			if err != nil {
 				return fmt.Errorf("demo: %w", err)
 			}
-			s := newServer(&o, server.Options{RTC: options})
+			s := newServer(&o, server.Options{RTC: options, RTCOpus: o.rtc.opus})
 			announceRTC(c.OutOrStdout(), s)
 			o.announce(c.OutOrStdout())
 			if o.http != nil {

@@ -25,6 +25,7 @@ type rtcFlags struct {
 	udp, tcp             string
 	announce, stun, turn []string
 	lite                 bool
+	opus                 string
 }
 
 // add adds them to a command.
@@ -35,6 +36,8 @@ func (o *rtcFlags) add(c *cobra.Command) {
 	f.StringSliceVar(&o.announce, "rtc-announce", nil, "an IP address to tell WebRTC clients in place of this machine's own, for a server behind a NAT")
 	f.StringSliceVar(&o.stun, "rtc-stun", nil, "a STUN server that WebRTC peers use, and of which clients are told: HOST:PORT")
 	f.StringArrayVar(&o.turn, "rtc-turn", nil, "a TURN server likewise: USER:PASSWORD@HOST:PORT, with ?transport=tcp where it is to be that")
+	f.StringVar(&o.opus, "rtc-opus", "", "the program, ffmpeg or its path, that makes Opus of sound in AAC for WebRTC viewers, once for all of a stream; empty leaves such sound out")
+	f.Lookup("rtc-opus").NoOptDefVal = "ffmpeg"
 	f.BoolVar(&o.lite, "rtc-lite", false, "be an ICE-lite server: for one with a public address only")
 }
 

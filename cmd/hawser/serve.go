@@ -136,6 +136,7 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 			if options.RTC, err = o.rtc.options(); err != nil {
 				return fmt.Errorf("serve: %w", err)
 			}
+			options.RTCOpus = o.rtc.opus
 			s := newServer(&o, options)
 			if err := o.keep(s); err != nil {
 				return fmt.Errorf("serve: %w", err)
