@@ -204,7 +204,7 @@ func TestBrowserPublishes(t *testing.T) {
 func TestSessionOverDataChannel(t *testing.T) {
 	s := serve(t, anyRTC...)
 	const path = "/live/channel"
-	publish(t, s, sample, path, "-stream_loop", "-1")
+	publish(t, s, clip(t, append(slices.Clone(seconds), "-s", "1280x720", "-crf", "15")), path, "-stream_loop", "-1")
 	s.awaitLive(path)
 	var a struct {
 		Transport, State string
