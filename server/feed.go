@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"hawser/auth"
+	"hawser/lifecycle"
 	"hawser/ring"
 	"hawser/session"
 	"hawser/stream"
@@ -402,4 +404,63 @@ func (f *mediaFeed) fill(dst [][]byte, max int) (out [][]byte, size int) {
 func (f *mediaFeed) close() {
 	f.closed.Store(true)
 	f.viewer.Close()
+}
+
+// setPlay is the one place where a play begins or, with nil, ends.
+func (c *sessionConn) setPlay(path string, f *mediaFeed) {
+	old := c.plays[path]
+	c.mu.Lock()
+	if f == nil {
+		delete(c.plays, path)
+	} else {
+		c.plays[path] = f
+	}
+	c.mu.Unlock()
+	if f != nil {
+		c.server.made.came(c, path)
+		return
+	}
+	old.close()
+	c.server.made.left(c, path)
+	c.mu.Lock()
+	why := lifecycle.ReasonDone
+	if c.ended {
+		why = c.reason
+	}
+	c.mu.Unlock()
+	c.server.tellStop(c.hookEvent(path), old.began, why)
+}
+
+func (c *sessionConn) play(r session.Play) {
+	viewer, err := c.view(r)
+	if err != nil {
+		c.machine.Stopped(r.Path)
+		c.send(&session.Message{Type: session.TypeMedia, Path: r.Path, Status: session.StatusGone, Reason: lifecycle.ReasonOf(err)})
+		return
+	}
+	f := &mediaFeed{feedState: feedState{conn: c, path: r.Path, media: true}, viewer: viewer, began: time.Now()}
+	c.setPlay(r.Path, f)
+	c.life.Event(lifecycle.Event{Kind: "play", Path: r.Path})
+	c.bar(f, auth.Play)
+	f.Wake()
+}
+
+func (c *sessionConn) view(r session.Play) (*stream.Viewer, error) {
+	if err := c.may(auth.Play, r.Path); err != nil {
+		return nil, err
+	}
+	if err := c.askPlay(r.Path); err != nil {
+		return nil, err
+	}
+	format := c.server.formats.session
+	if r.From == session.FromOffset {
+		return c.server.streams.ViewFrom(r.Path, format, c.life.ID(), r.Epoch, r.Offset)
+	}
+	return c.server.streams.View(r.Path, format, c.life.ID())
+}
+
+func (c *sessionConn) stop(path string) {
+	if c.plays[path] != nil {
+		c.setPlay(path, nil)
+	}
 }

@@ -15,7 +15,6 @@ import (
 	"hawser/lifecycle"
 	"hawser/netio"
 	"hawser/session"
-	"hawser/stream"
 	"hawser/subject"
 	"hawser/websocket"
 )
@@ -320,31 +319,6 @@ func (c *sessionConn) setSub(path string, f subscription) {
 	c.server.made.left(c, path)
 }
 
-// setPlay is the one place where a play begins or, with nil, ends.
-func (c *sessionConn) setPlay(path string, f *mediaFeed) {
-	old := c.plays[path]
-	c.mu.Lock()
-	if f == nil {
-		delete(c.plays, path)
-	} else {
-		c.plays[path] = f
-	}
-	c.mu.Unlock()
-	if f != nil {
-		c.server.made.came(c, path)
-		return
-	}
-	old.close()
-	c.server.made.left(c, path)
-	c.mu.Lock()
-	why := lifecycle.ReasonDone
-	if c.ended {
-		why = c.reason
-	}
-	c.mu.Unlock()
-	c.server.tellStop(c.hookEvent(path), old.began, why)
-}
-
 func (c *sessionConn) throttle(r session.Throttle) {
 	if f := c.subs[r.Path]; f != nil {
 		f.throttle(r.Rate, r.HasRate)
@@ -422,38 +396,4 @@ func reserved(path string) error {
 		return lifecycle.ReasonRefused.With("%s belongs to the server", path)
 	}
 	return nil
-}
-
-func (c *sessionConn) play(r session.Play) {
-	viewer, err := c.view(r)
-	if err != nil {
-		c.machine.Stopped(r.Path)
-		c.send(&session.Message{Type: session.TypeMedia, Path: r.Path, Status: session.StatusGone, Reason: lifecycle.ReasonOf(err)})
-		return
-	}
-	f := &mediaFeed{feedState: feedState{conn: c, path: r.Path, media: true}, viewer: viewer, began: time.Now()}
-	c.setPlay(r.Path, f)
-	c.life.Event(lifecycle.Event{Kind: "play", Path: r.Path})
-	c.bar(f, auth.Play)
-	f.Wake()
-}
-
-func (c *sessionConn) view(r session.Play) (*stream.Viewer, error) {
-	if err := c.may(auth.Play, r.Path); err != nil {
-		return nil, err
-	}
-	if err := c.askPlay(r.Path); err != nil {
-		return nil, err
-	}
-	format := c.server.formats.session
-	if r.From == session.FromOffset {
-		return c.server.streams.ViewFrom(r.Path, format, c.life.ID(), r.Epoch, r.Offset)
-	}
-	return c.server.streams.View(r.Path, format, c.life.ID())
-}
-
-func (c *sessionConn) stop(path string) {
-	if c.plays[path] != nil {
-		c.setPlay(path, nil)
-	}
 }
