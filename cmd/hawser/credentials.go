@@ -5,7 +5,7 @@ import (
 	"net/url"
 	"os"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 )
 
 // tokenVariable is where credentials are that stand in no flag, and so in no list of processes.
@@ -14,8 +14,8 @@ const tokenVariable = "HAWSER_TOKEN"
 // credentials are what a command shows a server: a token, a key, or user:password.
 type credentials struct{ token string }
 
-func (o *credentials) flags(f *pflag.FlagSet) {
-	f.StringVar(&o.token, "token", "", "credentials: a token, a key, or USER:PASSWORD; by default those of a session are in $"+tokenVariable)
+func (o *credentials) flags(c *cobra.Command) {
+	c.Flags().StringVar(&o.token, "token", "", "credentials: a token, a key, or USER:PASSWORD; by default those of a session are in $"+tokenVariable)
 }
 
 // session is what a session with a server is opened with: the flag, else the user and password of the address, else the variable.

@@ -46,7 +46,7 @@ ends when the stream does, after --for, or when it is interrupted.`,
 			return nil
 		},
 	}
-	o.credentials.flags(c.Flags())
+	o.credentials.flags(c)
 	c.Flags().StringVar(&o.out, "out", "", "file to write as FLV; - is standard output")
 	c.Flags().BoolVar(&o.json, "json", false, "print JSON objects, one a line")
 	c.Flags().DurationVar(&o.duration, "for", 0, "stop after this time")

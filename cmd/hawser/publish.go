@@ -61,7 +61,7 @@ With FILE.flv the file is pushed over RTMP at the pace of its timestamps.`,
 	f := c.Flags()
 	f.StringVar(&o.server, "server", defaultServer, "server to publish data to")
 	f.StringVar(&o.rtmp, "rtmp", defaultRTMP, "server to publish media to")
-	o.credentials.flags(f)
+	o.credentials.flags(c)
 	f.BoolVar(&o.record, "record", false, "PATH is a record: lines are JSON objects, or fields are arguments")
 	f.BoolVar(&o.loop, "loop", false, "repeat the file for ever, as one stream")
 	f.IntVar(&o.window, "window", defaultWindow, "messages that may wait for their acknowledgement")

@@ -65,7 +65,7 @@ kept up over losses once it has stood.
 	f.IntVar(&o.count, "count", 0, "stop after this many updates: of the data of a path, messages of a WebSocket, media lines of RTMP")
 	f.BoolVar(&o.retry, "retry", false, "keep trying, also when the first attempt of a session fails or a WebSocket is lost")
 	f.BoolVar(&o.noMedia, "no-media", false, "do not play the path's media")
-	o.credentials.flags(f)
+	o.credentials.flags(c)
 	f.StringSliceVar(&o.subprotocols, "subprotocol", nil, "subprotocols to offer to a WebSocket server")
 	f.StringArrayVar(&o.headers, "header", nil, `"NAME: VALUE" to send with a WebSocket's request`)
 	return c
