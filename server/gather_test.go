@@ -1,6 +1,7 @@
 package server
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,10 +10,10 @@ import (
 // woken counts how often a session was woken.
 type woken struct {
 	deaf
-	times int
+	times atomic.Int32
 }
 
-func (w *woken) Wake() { w.times++ }
+func (w *woken) Wake() { w.times.Add(1) }
 
 // Sessions are woken at once, until many have more than one thing to send all the time; then they wait for each other, and when that is over they do not wait any more. None is left asleep.
 func TestGather(t *testing.T) {
@@ -23,23 +24,23 @@ func TestGather(t *testing.T) {
 			carriers[i] = new(woken)
 			conns[i] = &sessionConn{carrier: carriers[i]}
 		}
-		expected := 0
+		expected := int32(0)
 		round := func(sessions, joined int) (atOnce bool) {
 			t.Helper()
 			expected++
 			for _, c := range conns[:sessions] {
 				g.wake(c, joined)
 			}
-			atOnce = carriers[sessions-1].times == expected
+			atOnce = carriers[sessions-1].times.Load() == expected
 			time.Sleep(gatherTime)
 			synctest.Wait()
 			for i, w := range carriers[:sessions] {
-				if w.times != expected {
-					t.Fatalf("session %d was woken %d times, want %d", i, w.times, expected)
+				if w.times.Load() != expected {
+					t.Fatalf("session %d was woken %d times, want %d", i, w.times.Load(), expected)
 				}
 			}
 			for i := range carriers[sessions:] {
-				carriers[sessions+i].times = expected // these had nothing
+				carriers[sessions+i].times.Store(expected) // these had nothing
 			}
 			return atOnce
 		}

@@ -31,6 +31,8 @@ func TestIdleSessionsHoldNoGoroutine(t *testing.T) {
 	}
 	until(t, "they rest again", func() bool { return runtime.NumGoroutine()-before < n/10 })
 	for _, c := range r.sessions.list() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
 		if c.expiry != nil {
 			t.Error("a session without credentials has a timer")
 		}
