@@ -77,7 +77,10 @@ func (e *Engine) open() error {
 	settings.SetLite(o.Lite)
 	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	if len(o.Announce) > 0 {
-		settings.SetNAT1To1IPs(o.Announce, webrtc.ICECandidateTypeHost)
+		rule := webrtc.ICEAddressRewriteRule{External: o.Announce, AsCandidateType: webrtc.ICECandidateTypeHost, Mode: webrtc.ICEAddressRewriteReplace}
+		if err := settings.SetICEAddressRewriteRules(rule); err != nil {
+			return fmt.Errorf("Announce: %w", err)
+		}
 	}
 	networks := []webrtc.NetworkType{}
 	switch {
