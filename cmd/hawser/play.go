@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,12 +32,13 @@ func playCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "play URL",
 		Short: "Play a stream, and write it to a file or print what comes",
-		Long: `Play a stream over RTMP (rtmp://, rtmps://) or HTTP-FLV (http://, https://, as a rule with .flv at the end).
+		Long: `Play a stream over RTMP (rtmp://, rtmps://), HTTP-FLV (http://, https://, as a rule with .flv at the end) or WebRTC (the same with /whep at the end).
 
 With --out it is written as FLV, with the timestamps that it has; without, its events are printed, and a line each second about the media. The command
 ends when the stream does, after --for, or when it is interrupted.`,
 		Example: `  hawser play --out clip.flv --for 10s rtmp://localhost/live/cam1
-  hawser play --out - http://localhost:8080/live/cam1.flv | ffplay -`,
+  hawser play --out - http://localhost:8080/live/cam1.flv | ffplay -
+  hawser play http://localhost:8080/live/cam1/whep`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := o.run(c, args[0]); err != nil {
@@ -61,11 +63,14 @@ func (o *playOptions) run(c *cobra.Command, address string) error {
 	if o.duration > 0 {
 		defer time.AfterFunc(o.duration, cancel).Stop()
 	}
-	play := playHTTP
+	play, protocol := playHTTP, "http-flv"
 	switch u.Scheme {
 	case "rtmp", "rtmps":
 		play = playRTMP
 	case "http", "https":
+		if strings.HasSuffix(u.Path, whepSuffix) {
+			play, protocol = playWHEP, "rtc"
+		}
 	default:
 		return fmt.Errorf("got scheme %q, want rtmp, rtmps, http or https", u.Scheme)
 	}
@@ -76,7 +81,7 @@ func (o *playOptions) run(c *cobra.Command, address string) error {
 		w := &watcher{out: newPrinter(c.OutOrStdout(), o.json), protocol: protocolRTMP}
 		err = w.rtmp(ctx, address)
 	default:
-		p := &tagPrinter{watcher: watcher{out: newPrinter(c.OutOrStdout(), o.json), protocol: "http-flv"}, began: time.Now()}
+		p := &tagPrinter{watcher: watcher{out: newPrinter(c.OutOrStdout(), o.json), protocol: protocol}, began: time.Now()}
 		err = play(ctx, address, p.tag)
 		p.total(time.Now())
 	}

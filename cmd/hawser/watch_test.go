@@ -30,7 +30,12 @@ type testServer struct {
 
 func startServer(t *testing.T) testServer {
 	t.Helper()
-	s := testServer{Server: server.New(server.Options{})}
+	return startServerWith(t, server.Options{})
+}
+
+func startServerWith(t *testing.T, o server.Options) testServer {
+	t.Helper()
+	s := testServer{Server: server.New(o)}
 	var l [2]net.Listener
 	for i := range l {
 		var err error
