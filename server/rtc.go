@@ -100,7 +100,8 @@ type rtcPeer struct {
 	ended    lifecycle.Reason
 	offer    string // the last, and the answer to it
 	answer   string
-	agreed   bool // the client has the answer
+	ice      string // the server's ufrag
+	agreed   bool   // the client has the answer
 	later    []signalOut
 }
 
@@ -304,7 +305,7 @@ func (p *rtcPeer) answerTo(ctx context.Context, offer string) (string, error) {
 		return "", badRequest(err)
 	}
 	p.mu.Lock()
-	p.offer, p.answer = offer, answer
+	p.offer, p.answer, p.ice = offer, answer, attribute(answer, "ice-ufrag")
 	p.mu.Unlock()
 	return answer, nil
 }

@@ -300,29 +300,42 @@ func (s *Server) patchRTC(w http.ResponseWriter, r *http.Request, t rtcTarget) {
 		s.writeError(w, http.StatusPreconditionFailed, lifecycle.ReasonBadRequest.With("If-Match %s: it is %s", match, p.etag()))
 		return
 	}
-	f, err := readFragment(body)
-	if err != nil {
-		s.httpError(w, lifecycle.ReasonOf(err))
+	if !strings.Contains(body, "a=ice-ufrag:") && !strings.Contains(body, "a=candidate:") && !strings.Contains(body, "a=end-of-candidates") {
+		s.httpError(w, lifecycle.ReasonBadRequest.With("fragment: want ice-ufrag and ice-pwd, or candidates"))
 		return
 	}
-	if !p.restartedBy(f) {
-		for _, c := range f.candidates {
-			if err := p.peer.AddCandidate(c); err != nil {
-				s.rtcError(w, badRequest(err))
-				return
-			}
-		}
+	answer, err := p.peer.Patch(r.Context(), body)
+	if err != nil {
+		s.rtcError(w, badRequest(err))
+		return
+	}
+	if answer == "" {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	answer, err := p.restart(r.Context(), f)
-	if err != nil {
-		s.rtcError(w, lifecycle.ReasonOf(err))
-		return
-	}
+	p.mu.Lock()
+	p.ice = attribute(answer, "ice-ufrag")
+	p.mu.Unlock()
 	w.Header().Set("ETag", p.etag())
 	w.Header().Set("Content-Type", fragmentType)
 	io.WriteString(w, answer)
+}
+
+// etag names the present ICE session of a peer.
+func (p *rtcPeer) etag() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return `"` + p.ice + `"`
+}
+
+// attribute returns the first value of an attribute of a description, "" if there is none.
+func attribute(sdp, name string) string {
+	for line := range strings.Lines(sdp) {
+		if value, ok := strings.CutPrefix(line, "a="+name+":"); ok {
+			return strings.TrimRight(value, "\r\n")
+		}
+	}
+	return ""
 }
 
 // badRequest is the reason for what a client sent that makes no sense, where the error has none of its own.

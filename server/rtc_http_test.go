@@ -133,30 +133,23 @@ func TestRTCRestart(t *testing.T) {
 			t.Errorf("%q %v: got %s %s, want %d", x.body, x.headers, resp.Status, body, x.status)
 		}
 	}
-	offer, err := c.peer.Restart(soon(t))
+	r.request("DELETE", location, "")
+	c = newRTCClient(t)
+	s, err := c.engine.Play(soon(t), "http://"+r.http+"/live/cam1/whep", rtc.HTTPOptions{Peer: rtc.PeerOptions{OnFrame: c.take}, Trickle: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, body := patch(iceOf(offer), "If-Match", "*", "Content-Type", fragmentType)
-	if resp.StatusCode != 200 || resp.Header.Get("ETag") == etag || resp.Header.Get("Content-Type") != fragmentType {
-		t.Fatalf("restart: %s %v %s", resp.Status, resp.Header, body)
-	}
-	ufrag, pwd := attribute(body, "ice-ufrag"), attribute(body, "ice-pwd")
-	if resp.Header.Get("ETag") != `"`+ufrag+`"` || pwd == "" || !strings.Contains(body, "a=candidate:") {
-		t.Errorf("the answer to a restart: %v %s", resp.Header, body)
-	}
-	p := r.whip.find(location[strings.LastIndexByte(location, '/')+1:])
-	if err := c.peer.SetAnswer(p.answer); err != nil {
+	until(t, "completed again", func() bool { return strings.HasSuffix(r.states(overRTC), "new checking connected completed") })
+	if err := s.Restart(soon(t)); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "restarted", func() bool {
-		return strings.HasSuffix(r.states(overRTC), "completed checking connected completed")
-	})
+	until(t, "restarted", func() bool { return strings.HasSuffix(r.states(overRTC), "completed checking connected completed") })
 	n := len(c.got(1, media.Video))
 	c.got(n+10, media.Video)
-	if resp, body := patch("a=end-of-candidates\r\n", append([]string{"If-Match", etag}, typ...)...); resp.StatusCode != 412 {
-		t.Errorf("the ETag of before: %s %s", resp.Status, body)
+	if err := s.Close(soon(t), lifecycle.ReasonDone); err != nil {
+		t.Fatal(err)
 	}
+	until(t, "nobody views", func() bool { info, _ := r.Streams().Find("/live/cam1"); return info.Viewers == 0 })
 }
 
 // Sound that cannot be carried is left out, with an event; the pictures come.

@@ -117,7 +117,7 @@ func (f *opusFeed) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := f.make(ctx)
-		if ctx.Err() != nil || errors.Is(err, errAnew) {
+		if ctx.Err() != nil || errors.Is(err, errAnew) && time.Since(began) > opusRetry {
 			continue
 		}
 		if time.Since(began) > opusRetryMost {
@@ -141,7 +141,7 @@ func (f *opusFeed) tell(e lifecycle.Event) {
 }
 
 // errAnew says that the program is to be started anew at once: the sound has other parameters, or its times leap.
-var errAnew = errors.New("anew")
+var errAnew = errors.New("the times of the sound leap")
 
 // make runs the program once.
 func (f *opusFeed) make(ctx context.Context) error {
@@ -333,11 +333,11 @@ func (p *adtsPacker) Pack(item ring.Item[stream.Item]) stream.Packet {
 	if it.Changed {
 		t, old := firstAAC(it.State.Tracks), p.track
 		p.track = t
-		same := t == old || t != nil && old != nil && bytes.Equal(t.Config, old.Config) && t.ID == old.ID
+		same := t == old || t != nil && old != nil && t.ID == old.ID && bytes.Equal(t.Config, old.Config)
 		if it.State.Status == stream.Ended {
 			return stream.Packet{End: true}
 		}
-		if same || len(it.State.Tracks) == 0 {
+		if same || old == nil || len(it.State.Tracks) == 0 {
 			return stream.Packet{}
 		}
 		return stream.Packet{Data: []byte{0}}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"hawser/lifecycle"
 	"hawser/rtc"
 	"hawser/session"
 	"hawser/subject"
@@ -140,6 +141,7 @@ func TestChannelSession(t *testing.T) {
 	w.want(`{"t":"error"`)
 	w.want(`{"t":"bye"`)
 	w.want("close 4014 unsupported")
+	w.peer.Close(lifecycle.ReasonDone)
 	w.want("over")
 
 	w = r.openChannel(session.Subprotocol)

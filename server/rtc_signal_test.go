@@ -224,6 +224,7 @@ func TestSignalKept(t *testing.T) {
 	n = len(c.got(1, media.Video))
 	c.got(n+10, media.Video)
 	w.say(`{"t":"bye"}`)
+	w.ws.CloseNow()
 	if why := r.ended(overRTC); why.Word != "done" {
 		t.Errorf("with the session: %v", why)
 	}

@@ -27,8 +27,9 @@ func quickRTC(udp string) *rtc.Options {
 
 // rtcClient is the other end of a peer.
 type rtcClient struct {
-	t    testing.TB
-	peer *rtc.Peer
+	t      testing.TB
+	engine *rtc.Engine
+	peer   *rtc.Peer
 
 	mu     sync.Mutex
 	states []string
@@ -45,7 +46,7 @@ func newRTCClient(t testing.TB, send ...media.Track) *rtcClient {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { engine.Close() })
-	c := &rtcClient{t: t, source: &groups{}}
+	c := &rtcClient{t: t, engine: engine, source: &groups{}}
 	o := rtc.PeerOptions{Send: send, OnChange: func(ch rtc.Change) {
 		c.mu.Lock()
 		defer c.mu.Unlock()

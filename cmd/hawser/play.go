@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,12 +33,13 @@ func playCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "play URL",
 		Short: "Play a stream, and write it to a file or print what comes",
-		Long: `Play a stream over RTMP (rtmp://, rtmps://) or HTTP-FLV (http://, https://, as a rule with .flv at the end).
+		Long: `Play a stream over RTMP (rtmp://, rtmps://), HTTP-FLV (http://, https://, as a rule with .flv at the end) or WebRTC (the same with /whep at the end).
 
 With --out it is written as FLV, with the timestamps that it has; without, its events are printed, and a line each second about the media. The command
 ends when the stream does, after --for, or when it is interrupted.`,
 		Example: `  hawser play --out clip.flv --for 10s rtmp://localhost/live/cam1
-  hawser play --out - http://localhost:8080/live/cam1.flv | ffplay -`,
+  hawser play --out - http://localhost:8080/live/cam1.flv | ffplay -
+  hawser play http://localhost:8080/live/cam1/whep`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := o.run(c, args[0]); err != nil {
@@ -63,13 +65,14 @@ func (o *playOptions) run(c *cobra.Command, address string) error {
 	if o.duration > 0 {
 		defer time.AfterFunc(o.duration, cancel).Stop()
 	}
-	play := func(ctx context.Context, address string, tag func(flv.Tag) error) error {
-		return playHTTP(ctx, address, o.token, tag)
-	}
+	play, protocol := playHTTP, "http-flv"
 	switch u.Scheme {
 	case "rtmp", "rtmps":
-		play, address = playRTMP, rtmpWith(address, o.token)
+		play = playRTMP
 	case "http", "https":
+		if strings.HasSuffix(u.Path, whepSuffix) {
+			play, protocol = playWHEP, "rtc"
+		}
 	default:
 		return fmt.Errorf("got scheme %q, want rtmp, rtmps, http or https", u.Scheme)
 	}
@@ -78,10 +81,10 @@ func (o *playOptions) run(c *cobra.Command, address string) error {
 		err = o.write(ctx, c, address, play)
 	case u.Scheme == "rtmp" || u.Scheme == "rtmps":
 		w := &watcher{out: newPrinter(c.OutOrStdout(), o.json), protocol: protocolRTMP}
-		err = w.rtmp(ctx, address)
+		err = w.rtmp(ctx, rtmpWith(address, o.token))
 	default:
-		p := &tagPrinter{watcher: watcher{out: newPrinter(c.OutOrStdout(), o.json), protocol: "http-flv"}, began: time.Now()}
-		err = play(ctx, address, p.tag)
+		p := &tagPrinter{watcher: watcher{out: newPrinter(c.OutOrStdout(), o.json), protocol: protocol}, began: time.Now()}
+		err = play(ctx, address, o.token, p.tag)
 		p.total(time.Now())
 	}
 	if ctx.Err() != nil { // interrupted, or --for is over
@@ -105,7 +108,7 @@ func (o *playOptions) write(ctx context.Context, c *cobra.Command, address strin
 	w.Write(flv.AppendHeader(nil, true, true))
 	var b []byte
 	tags, size, began := 0, 0, time.Now()
-	err = play(ctx, address, func(t flv.Tag) error {
+	err = play(ctx, address, o.token, func(t flv.Tag) error {
 		b = flv.AppendTag(b[:0], t)
 		tags++
 		size += len(t.Data)
@@ -118,10 +121,10 @@ func (o *playOptions) write(ctx context.Context, c *cobra.Command, address strin
 }
 
 // player plays a stream to its end, and hands out its tags.
-type player func(ctx context.Context, address string, tag func(flv.Tag) error) error
+type player func(ctx context.Context, address, token string, tag func(flv.Tag) error) error
 
-func playRTMP(ctx context.Context, address string, tag func(flv.Tag) error) error {
-	c, err := rtmp.Dial(ctx, address, nil)
+func playRTMP(ctx context.Context, address, token string, tag func(flv.Tag) error) error {
+	c, err := rtmp.Dial(ctx, rtmpWith(address, token), nil)
 	if err != nil {
 		return err
 	}

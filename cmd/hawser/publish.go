@@ -27,6 +27,7 @@ const (
 type publishOptions struct {
 	server string
 	rtmp   string
+	whip   string
 	record bool
 	loop   bool
 	json   bool
@@ -48,11 +49,13 @@ fields are given as arguments, where a value that is not JSON is a string and nu
 when the server has acknowledged everything, and says how many messages that were.
 
 With FILE.flv the file is pushed over RTMP at the pace of its timestamps, and what happens to the connection is printed, one line an event, and a
-line each second about what was sent. A query of --rtmp, such as ?token=..., is sent with the path. The exit status is 0 when all was sent,
+line each second about what was sent. A query of --rtmp, such as ?token=..., is sent with the path. With --whip it goes
+over WebRTC, as far as that carries it. The exit status is 0 when all was sent,
 or when the command is interrupted.`,
 		Example: `  echo '{"text":"hello"}' | hawser publish /chat
   hawser publish --record /fx/EURUSD bid=1.0871 ask=1.0873
-  hawser publish --loop /live/cam1 clip.flv`,
+  hawser publish --loop /live/cam1 clip.flv
+  hawser publish --whip http://localhost:8080 /live/cam1 clip.flv`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return o.run(c, args[0], args[1:])
@@ -62,6 +65,7 @@ or when the command is interrupted.`,
 	f.StringVar(&o.server, "server", defaultServer, "server to publish data to")
 	f.StringVar(&o.rtmp, "rtmp", defaultRTMP, "server to publish media to")
 	o.credentials.flags(c)
+	f.StringVar(&o.whip, "whip", "", "server to publish media to over WebRTC (WHIP) in place of RTMP, such as http://localhost:8080")
 	f.BoolVar(&o.record, "record", false, "PATH is a record: lines are JSON objects, or fields are arguments")
 	f.BoolVar(&o.loop, "loop", false, "repeat the file for ever, as one stream")
 	f.BoolVar(&o.json, "json", false, "with a file: print JSON objects, one a line")

@@ -24,6 +24,9 @@ func (o *publishOptions) media(c *cobra.Command, path string, args []string) err
 	if _, err := os.Stat(args[0]); err != nil {
 		return err
 	}
+	if o.whip != "" {
+		return o.whipFile(c, path, args[0])
+	}
 	target, err := rtmpTarget(o.rtmp, path)
 	if err != nil {
 		return err
