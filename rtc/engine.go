@@ -84,7 +84,7 @@ func (e *Engine) open() error {
 	if len(o.Announce) > 0 {
 		rule := webrtc.ICEAddressRewriteRule{External: o.Announce, AsCandidateType: webrtc.ICECandidateTypeHost, Mode: webrtc.ICEAddressRewriteReplace}
 		if err := settings.SetICEAddressRewriteRules(rule); err != nil {
-			return fmt.Errorf("Announce: %w", err)
+			return fmt.Errorf("addresses to announce: %w", err)
 		}
 	}
 	networks := []webrtc.NetworkType{}
