@@ -3,7 +3,7 @@
 
 FUZZTIME ?= 10m
 
-.PHONY: build test quick fuzz deps format vet staticcheck unit bench js e2e chaos
+.PHONY: build test quick fuzz deps format vet staticcheck unit bench js e2e chaos lab
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/hawser ./cmd/hawser
@@ -23,6 +23,11 @@ fuzz:
 # chaos lets clients publish and follow through a bad network for a minute, while the server is killed.
 chaos:
 	HAWSER_CHAOS=60s go test -count=1 -v -run TestChaos ./e2e
+
+# lab breaks the network in every way that docs/network-lab.md tells of, and writes that table anew.
+lab: deps
+	npm --prefix e2e ci --no-audit --no-fund
+	HAWSER_LAB=$(CURDIR)/docs/network-lab.md go test -count=1 -v -parallel 3 -run TestNetworkLab ./e2e
 
 format vet staticcheck unit bench js e2e:
 	go run ./scripts/check $@

@@ -44,7 +44,8 @@ var mayImport = map[string][]string{
 	"cmd/hawser": {"amf", "auth", "client", "console", "flv", "fmp4", "hook", "js", "lifecycle", "media", "netio", "record", "relay", "ring", "rtc", "rtmp", "server", "session", "stream", "subject",
 		"websocket", "github.com/fsnotify/fsnotify", "github.com/spf13/cobra"},
 	"scripts/check": {},
-	"e2e":           {"amf", "client", "flv", "lifecycle", "media", "rtmp", "session", "websocket"},
+	"e2e":           {"amf", "client", "e2e/lab", "flv", "lifecycle", "media", "rtc", "rtmp", "session", "websocket"},
+	"e2e/lab":       {},
 	"e2e/wsinterop": {"lifecycle", "websocket"},
 }
 

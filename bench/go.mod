@@ -41,6 +41,8 @@ require (
 	github.com/pion/srtp/v3 v3.0.13 // indirect
 	github.com/pion/stun/v4 v4.0.0 // indirect
 	github.com/pion/turn/v5 v5.1.0 // indirect
+	github.com/q191201771/lal v0.37.4 // indirect
+	github.com/q191201771/naza v0.30.48 // indirect
 	github.com/segmentio/asm v1.2.1 // indirect
 	github.com/wlynxg/anet v0.0.5 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
@@ -50,3 +52,5 @@ require (
 )
 
 replace hawser => ../
+
+tool github.com/q191201771/lal/app/lalserver

@@ -3,13 +3,18 @@ import "./js/light.js";
 import { byId, setText } from "./dom.js";
 import { Events } from "./events.js";
 import { LiveList } from "./live.js";
+import { credentials, Login } from "./login.js";
 import { View } from "./view.js";
 
-const client = new Client({ name: "hawser-console/0.1" });
+const client = new Client({ name: "hawser-console/0.1", token: credentials() });
 const events = new Events();
-client.onevent = (e) => events.add(e);
+client.onevent = (e) => {
+  events.add(e);
+  view?.event(e);
+};
 byId("light").client = client;
 
+const login = new Login(client);
 const list = new LiveList(client);
 /** @type {View | undefined} */
 let view;
@@ -89,6 +94,7 @@ byId("follow").addEventListener("submit", (/** @type {SubmitEvent} */ e) => {
 });
 addEventListener("hashchange", route);
 list.onchange = greet;
+list.onrefused = (text) => login.refused(text);
 commands();
 greet();
 client.connect();

@@ -20,5 +20,5 @@ var files embed.FS
 var Files fs.FS = files
 
 // Policy is the Content-Security-Policy under which the page runs: nothing from other hosts, no inline script or style,
-// video through a MediaSource (blob:), and the session's WebSocket (ws: and wss:, since a page may name another server).
-const Policy = "default-src 'self'; media-src blob:; connect-src 'self' ws: wss:; frame-ancestors 'self'; base-uri 'none'; form-action 'self'"
+// video through a MediaSource (blob:), a picture that stands in for it while its source changes (blob:), and the session's WebSocket (ws: and wss:, since a page may name another server).
+const Policy = "default-src 'self'; media-src blob:; img-src 'self' blob:; connect-src 'self' ws: wss:; frame-ancestors 'self'; base-uri 'none'; form-action 'self'"

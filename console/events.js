@@ -1,4 +1,5 @@
 import { byId, clock, make } from "./dom.js";
+import { CARRIERS } from "./ends.js";
 
 /** How many events are listed. */
 const ROWS = 200;
@@ -27,7 +28,8 @@ export class Events {
 
   /** @param {import("./js/client.js").ClientEvent} e */
   add(e) {
-    this.#row(e.time, e.light, sentence(e), e.reason && `${e.reason.word}${e.reason.text ? `: ${e.reason.text}` : ""}`);
+    const why = e.kind === "switch" || e.kind === "ladder" ? e.detail : e.reason && `${e.reason.word}${e.reason.text ? `: ${e.reason.text}` : ""}`;
+    this.#row(e.time, e.light, sentence(e), why);
   }
 
   /** What the player says. @param {string} light @param {string} text @param {string} [why] */
@@ -48,6 +50,9 @@ export class Events {
 /** @param {import("./js/client.js").ClientEvent} e */
 function sentence(e) {
   if (e.kind === "transport" || e.kind === "moved") return `Moved from ${e.from} to ${e.kind === "moved" ? e.server : e.transport}`;
+  if (e.kind === "switch") return `The picture of ${e.path} goes from ${CARRIERS[e.from ?? ""]} to ${CARRIERS[e.transport ?? ""]}`;
+  if (e.kind === "ladder") return `No WebRTC for ${e.path}${e.delay === undefined ? "" : `, next attempt in ${(e.delay / 1000).toFixed(1)} s`}`;
+  if (e.kind === "ice") return `ICE ${e.from === "server" ? "at the server" : "here"} ${e.detail}`;
   if (e.kind !== "state") return [e.kind, e.path, e.detail].filter(Boolean).join(" ");
   let text = STATES[e.state ?? ""] ?? e.state ?? "";
   if (e.state === "connecting") text += ` to ${e.server}${(e.attempt ?? 1) > 1 ? `, attempt ${e.attempt}` : ""}`;

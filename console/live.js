@@ -18,6 +18,8 @@ export class LiveList {
   paths = {};
   /** Called after each change. @type {() => void} */
   onchange = () => {};
+  /** Called when the server does not show it. @type {(text: string) => void} */
+  onrefused = () => {};
 
   #list = byId("live");
   #chosen = "";
@@ -31,6 +33,7 @@ export class LiveList {
     const subscription = client.subscribe(SUBJECT, (m) => {
       if (m.t === "snapshot" || m.t === "update") this.#show(subscription.fields);
       if (m.t === "status" && m.reason) setText(byId("live-none"), `The list is not available: ${m.reason.text}.`);
+      if (m.t === "status" && m.status === "refused") this.onrefused(m.reason?.text ?? "refused");
     });
     setInterval(() => this.#describe(), 1000);
   }

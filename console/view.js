@@ -1,5 +1,6 @@
 import { Player } from "./js/index.js";
 import { DataView } from "./data.js";
+import { CARRIERS, Ends } from "./ends.js";
 import { Marks, isPlace } from "./marks.js";
 import { byId, make, setText, trackName } from "./dom.js";
 
@@ -36,6 +37,7 @@ export class View {
   data;
 
   #client;
+  #ends;
   #onevent;
   #isMedia;
   #timer;
@@ -57,6 +59,7 @@ export class View {
     this.marks = new Marks(byId("marks"), video);
     this.data = new DataView();
     this.player = new Player(client, path, video, { muted });
+    this.#ends = new Ends(this.player);
     this.player.ondata = (m, frame) => this.#received(m, frame);
     this.player.onstate = (state, detail) => this.#state(state, detail);
     setText(byId("path"), path);
@@ -74,6 +77,12 @@ export class View {
     this.player.close();
     this.marks.clear();
     this.data.close();
+    this.#ends.close();
+  }
+
+  /** What the client tells. @param {import("./js/client.js").ClientEvent} e */
+  event(e) {
+    if (e.path === this.path && (e.kind === "ice" || e.kind === "switch")) this.#ends.add(e);
   }
 
   /** @param {SubjectEvent} m @param {import("./js/frames.js").Frame | null} frame */
@@ -127,8 +136,9 @@ export class View {
     setText(byId("summary"), (info?.tracks ?? []).map(trackName).join(" · "));
     if (byId("stage").hidden) return;
     const s = this.player.stats();
-    this.#rate += ((s.bytes - this.#bytes) * 8 / REFRESH - this.#rate) / 4;
-    this.#bytes = s.bytes;
+    const bytes = s.bytes + (s.webrtc.bytesReceived ?? 0);
+    this.#rate += (Math.max(0, bytes - this.#bytes) * 8 / REFRESH - this.#rate) / 4;
+    this.#bytes = bytes;
     if (s.width > 0) byId("stage").style.aspectRatio = `${s.width} / ${s.height}`;
     setText(byId("behind"), s.state === "playing" ? `${s.latency.toFixed(1)} s behind` : "");
     writeNumbers(this.#numbers(s));
@@ -137,16 +147,19 @@ export class View {
   /** @param {ReturnType<Player["stats"]>} s @returns {[string, string][]} */
   #numbers(s) {
     const mark = this.marks.current;
-    const rtt = this.#client.rtt;
+    const rtt = this.#client.rtt, rtc = s.webrtc;
     return [
       ["Frames presented", s.framesPresented.toLocaleString("en")],
       ["Frames dropped", String(s.framesDropped)],
       ["Sound decoded", `${(s.audioDecodedBytes / 1000).toLocaleString("en", { maximumFractionDigits: 0 })} kB`],
+      ["Picture by", CARRIERS[s.transport] ?? "–"],
+      ["WebRTC", rtc.detail ? `${rtc.phase}: ${rtc.detail}` : rtc.phase],
+      ["ICE, here / server", rtc.here ? `${rtc.here} / ${rtc.there || "–"}` : "–"],
       ["Behind what came", `${s.latency.toFixed(2)} s`],
       ["Speed", `${s.playbackRate.toFixed(2)} ×`],
       ["Received", `${Math.round(this.#rate).toLocaleString("en")} kbit/s`],
       ["Codecs", s.codecs.join(", ") || "–"],
-      ["Transport", this.#client.transport],
+      ["Session over", this.#client.transport],
       ["Round trip", rtt === undefined ? "–" : `${rtt.toFixed(1)} ms`],
       ["Stalls, jumps, holes", `${s.stalls}, ${s.jumps}, ${s.holes}`],
       ["Left out by the server", String(s.skipped)],

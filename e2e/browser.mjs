@@ -4,6 +4,7 @@
 //
 // The last line is the answer, with what the page complained of as "errors".
 import { chromium } from "playwright-core";
+import { UNREACHABLE, channels, climbs, publishes, stays, tells } from "./ladder.mjs";
 import { failover, frozen, offline, plain } from "./session.mjs";
 
 const FLAGS = [
@@ -11,6 +12,7 @@ const FLAGS = [
   "--disable-background-networking", "--disable-component-update", "--disable-default-apps", "--disable-sync", "--no-first-run",
   "--disable-background-timer-throttling", "--disable-renderer-backgrounding",
   "--host-resolver-rules=MAP *.hawser.test 127.0.0.1", // names that need a network, unlike localhost
+  "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", "--disable-features=WebRtcHideLocalIpsWithMdns", // nobody answers mDNS here
 ];
 
 /** What the browser complains of by itself when a network or a server is gone. */
@@ -141,6 +143,32 @@ async function follow(page, o) {
   return page.evaluate(() => globalThis.e2e);
 }
 
+/** What a stranger sees of a server with rules, then after credentials that are not good, then after good ones; and when signed out again. */
+async function login(page, o) {
+  const card = page.locator("#signin");
+  const sees = async (/** @type {string} */ name) => {
+    await page.screenshot({ path: o.shot.replace(/\.png$/, `-${name}.png`) });
+    return { title: await page.locator("#signin-title").innerText(), text: await page.locator("#signin-text").innerText(), light: await page.locator("#light").getAttribute("data-light") };
+  };
+  const give = async (user, secret) => {
+    await page.fill("#login-user", user);
+    await page.fill("#login-secret", secret);
+    await Promise.all([page.waitForEvent("load"), page.locator("#login button").click()]);
+  };
+  await card.waitFor({ timeout: PATIENCE });
+  const stranger = await sees("stranger");
+  await give(o.user, "wrong");
+  await card.waitFor({ timeout: PATIENCE });
+  const wrong = await sees("wrong");
+  await give(o.user, o.password);
+  await page.locator("#live a").first().waitFor({ timeout: PATIENCE });
+  const who = await page.locator("#who").innerText(), live = await page.locator("#live a .name").allInnerTexts(), asked = await card.isVisible();
+  await page.screenshot({ path: o.shot });
+  await Promise.all([page.waitForEvent("load"), page.locator("#sign-out").click()]);
+  await card.waitFor({ timeout: PATIENCE });
+  return { stranger, wrong, who, live, asked, out: await page.locator("#live a").count() };
+}
+
 const o = JSON.parse(process.argv[2]);
 const browser = await chromium.launch({ executablePath: o.browser, args: FLAGS, headless: true });
 try {
@@ -148,8 +176,10 @@ try {
   const errors = [];
   page.on("pageerror", (e) => errors.push(String(e)));
   page.on("console", (m) => m.type() === "error" && !(o.gone && GONE.test(m.text())) && errors.push(m.text()));
+  if (o.unreachable) await page.addInitScript(UNREACHABLE);
   await page.goto(o.url);
-  const answer = await { play, outage, marks, follow, offline, failover, plain, frozen }[o.does](page, o, say).catch((e) => ({ failed: String(e.stack ?? e) }));
+  if (o.choose) await choose(page, o);
+  const answer = await { play, outage, marks, follow, offline, failover, plain, frozen, climbs, stays, tells, publishes, channels, login }[o.does](page, o, say).catch((e) => ({ failed: String(e.stack ?? e) }));
   if (answer.failed) answer.page = await page.evaluate(() => document.body.innerText).catch(() => "");
   say({ ...answer, errors });
 } finally {

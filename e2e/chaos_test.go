@@ -35,9 +35,11 @@ type chaosPlace struct {
 // chaosMessage is what is published.
 type chaosMessage struct{ P, N int }
 
-// chaos is what is known of a run. Durable paths would be checked in verify: there no acknowledged message may be missing in any epoch.
+// chaos is what is known of a run.
 type chaos struct {
-	t *testing.T
+	t       *testing.T
+	args    []string // of the server, but for where it listens
+	durable bool     // the paths are: there is one epoch, and each follower gets each message once, in the order of its publisher
 
 	got atomic.Int64
 
@@ -82,7 +84,7 @@ func (f *chaosFollower) take(u client.Update) {
 	case session.EventGap:
 		f.x.mu.Lock()
 		f.x.gaps++
-		if u.To != 0 {
+		if u.To != 0 || f.x.durable {
 			f.x.fault("subject %d: %d to %d are lost within the history", f.subject, u.Offset, u.To)
 		}
 		f.x.mu.Unlock()
@@ -98,7 +100,11 @@ func (f *chaosFollower) take(u client.Update) {
 		} else if u.Offset != f.next {
 			f.x.fault("subject %d: got offset %d, want %d", f.subject, u.Offset, f.next)
 		}
-		if last, known := f.seen[m.P]; known && m.N <= last {
+		last, known := f.seen[m.P]
+		switch {
+		case f.x.durable && m.N != last+chaosSubjects && (known || m.N != f.subject):
+			f.x.fault("subject %d: message %d of publisher %d came after %d (%v)", f.subject, m.N, m.P, last, known)
+		case known && m.N <= last:
 			f.x.fault("subject %d: message %d of publisher %d came after %d", f.subject, m.N, m.P, last)
 		}
 		f.x.mu.Unlock()
@@ -190,22 +196,34 @@ func (x *chaos) publish(ctx context.Context, c *client.Client, p int, stop <-cha
 }
 
 // TestChaos lets clients publish and follow through a bad network while the server is killed and started again: nothing is lost or doubled within the history.
-// HAWSER_CHAOS is how long it lasts, such as 60s.
+// On durable paths nothing is lost or doubled at all. HAWSER_CHAOS is how long each of the two lasts, such as 60s.
 func TestChaos(t *testing.T) {
+	t.Run("memory", func(t *testing.T) { (&chaos{t: t}).run() })
+	t.Run("durable", func(t *testing.T) {
+		(&chaos{t: t, durable: true, args: []string{"--data-dir", t.TempDir(), "--durable", "/chaos/**"}}).run()
+	})
+}
+
+func (x *chaos) serve(addr string) *program {
+	return start(x.t, executable, append([]string{"serve", "--http", addr, "--rtmp", "", "--rtc", ""}, x.args...)...)
+}
+
+func (x *chaos) run() {
+	t := x.t
+	x.acked, x.placed = make(map[chaosPlace]chaosMessage), make(map[chaosPlace]chaosMessage)
 	long, err := time.ParseDuration(os.Getenv("HAWSER_CHAOS"))
 	if err != nil {
 		long = 6 * time.Second
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), long+2*chaosRecovery)
 	defer cancel()
-	now := start(t, executable, "serve", "--http", "127.0.0.1:0", "--rtmp", "", "--rtc", "")
+	now := x.serve("127.0.0.1:0")
 	line, err := now.out.await(ctx, httpLine)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, now.out)
 	}
 	addr := line[1]
 	proxy := newImpaired(t, addr)
-	x := &chaos{t: t, acked: make(map[chaosPlace]chaosMessage), placed: make(map[chaosPlace]chaosMessage)}
 	var clients []*client.Client
 	var followers []*chaosFollower
 	var following, publishing sync.WaitGroup
@@ -244,7 +262,7 @@ func TestChaos(t *testing.T) {
 func (x *chaos) restart(old *program, addr string, clients []*client.Client) *program {
 	old.kill()
 	begin := time.Now()
-	p := start(x.t, executable, "serve", "--http", addr, "--rtmp", "", "--rtc", "")
+	p := x.serve(addr)
 	ctx, cancel := context.WithTimeout(x.t.Context(), chaosRecovery)
 	defer cancel()
 	if _, err := p.out.await(ctx, httpLine); err != nil {

@@ -20,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"hawser/e2e/lab"
 )
 
 const (
@@ -123,7 +125,18 @@ const nobody = 65534
 // start starts a program. What it prints on both outputs is in out.
 func start(t *testing.T, name string, args ...string) *program {
 	t.Helper()
-	return startCmd(t, exec.Command(name, args...))
+	return startOn(t, nil, name, args...)
+}
+
+// startOn starts it on a host of a lab's network, or on this machine.
+func startOn(t *testing.T, host *lab.Host, name string, args ...string) *program {
+	t.Helper()
+	if host == nil {
+		return startCmd(t, exec.Command(name, args...))
+	}
+	p := startCmd(t, host.Command(name, args...))
+	p.name = filepath.Base(name)
+	return p
 }
 
 func startCmd(t *testing.T, cmd *exec.Cmd) *program {
@@ -181,7 +194,8 @@ func (p *program) waitErr(limit time.Duration) error {
 // server is the program under test, running.
 type server struct {
 	*program
-	http, rtmp string // host:port
+	http, rtmp string    // host:port
+	host       *lab.Host // that it runs on; nil: this machine
 }
 
 var (
@@ -197,7 +211,13 @@ func serve(t *testing.T, args ...string) *server {
 
 func startServer(t *testing.T, args ...string) *server {
 	t.Helper()
-	s := &server{program: start(t, executable, args...)}
+	return startServerOn(t, nil, args...)
+}
+
+// startServerOn starts it on a host of a lab's network.
+func startServerOn(t *testing.T, host *lab.Host, args ...string) *server {
+	t.Helper()
+	s := &server{program: startOn(t, host, executable, args...), host: host}
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
 	for pattern, addr := range map[*regexp.Regexp]*string{httpLine: &s.http, rtmpLine: &s.rtmp} {
@@ -205,7 +225,7 @@ func startServer(t *testing.T, args ...string) *server {
 		if err != nil {
 			t.Fatalf("hawser %s: %v\n%s", strings.Join(args, " "), err, s.out)
 		}
-		*addr = m[1]
+		*addr = strings.Replace(m[1], "localhost", "127.0.0.1", 1) // for those that dial from its host
 	}
 	s.healthy()
 	t.Cleanup(s.stop)
@@ -231,7 +251,7 @@ func (s *server) stop() {
 func (s *server) in(t *testing.T) *server {
 	p := *s.program
 	p.t = t
-	return &server{program: &p, http: s.http, rtmp: s.rtmp}
+	return &server{program: &p, http: s.http, rtmp: s.rtmp, host: s.host}
 }
 
 func (s *server) healthy() {
@@ -248,6 +268,9 @@ func (s *server) sessionURL() string         { return "ws://" + s.http + "/sessi
 
 func (s *server) get(path string) ([]byte, error) {
 	client := http.Client{Timeout: startTimeout}
+	if s.host != nil {
+		client.Transport = &http.Transport{DialContext: s.host.Dial, DisableKeepAlives: true}
+	}
 	r, err := client.Get(s.httpURL(path))
 	if err != nil {
 		return nil, err

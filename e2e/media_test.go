@@ -52,7 +52,7 @@ func clip(t *testing.T, options []string) string {
 func publish(t *testing.T, s *server, file, path string, options ...string) *program {
 	t.Helper()
 	args := append([]string{"-v", "error", "-re"}, options...)
-	return start(t, "ffmpeg", append(args, "-i", file, "-c", "copy", "-f", "flv", s.rtmpURL(path))...)
+	return startOn(t, s.host, "ffmpeg", append(args, "-i", file, "-c", "copy", "-f", "flv", s.rtmpURL(path))...)
 }
 
 // packet is a frame as ffprobe reads it; times are in milliseconds.

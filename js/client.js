@@ -16,7 +16,7 @@ import { Play, Signals, Source, Subject, Subscription, guard } from "./subscript
  *
  * What happened, as one flat record like the server's: kinds are "state" (from, state, server, transport, attempt, delay), "transport" (from: the session goes on
  * over another one, without a break), "moved" (from: on another server, without a break), "status", "gap", "media", "switch" (path, from, transport, detail: a player goes from
- * WebSocket media to WebRTC or back, and why), "error" and "drain".
+ * WebSocket media to WebRTC or back, and why), "ice" (path, from: "browser" or "server", detail: how that end sees the WebRTC connection now), "ladder" (path, detail: what keeps a player from WebRTC; delay: until it is tried again, if it is), "error" and "drain".
  * @typedef {object} ClientEvent
  * @property {number} seq  counts from 0
  * @property {Date} time
@@ -455,12 +455,12 @@ export class Client {
     }
   }
 
-  /** Adds to the log what is done for the application by others than this object. @param {Omit<ClientEvent, "seq" | "time" | "light">} what @internal */
+  /** Adds to the log what is done for the application by others than this object. @param {Omit<ClientEvent, "seq" | "time" | "light"> & {light?: import("./states.js").Light}} what @internal */
   note(what) {
     this.#note(what);
   }
 
-  /** @param {Omit<ClientEvent, "seq" | "time" | "light">} what */
+  /** @param {Omit<ClientEvent, "seq" | "time" | "light"> & {light?: import("./states.js").Light}} what */
   #note(what) {
     const place = ["state", "transport", "moved"].includes(what.kind) ? { server: this.server, transport: this.transport } : {};
     /** @type {ClientEvent} */

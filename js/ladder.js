@@ -15,7 +15,7 @@ import { Watch } from "./watch.js";
  * @property {number} [first]  from the connection to the first bytes: 2000
  * @property {number} [silent]  without a byte, while the stream is live: 700. A stream of few frames a second is given three frames
  * @property {number} [undecoded]  frames are received and fewer than half of them decoded: 1000
- * @property {number} [frozen]  bytes come and no frame is decoded: 1500
+ * @property {number} [frozen]  bytes come and no frame is decoded: 1500. One that is only tried may wait for a keyframe
  * @property {number} [steady]  frames are decoded without a fault: 2000. Then the picture goes over to WebRTC
  * @property {number} [prove]  from the connection until that is so: 10,000
  * @property {number} [hold]  WebRTC that held so long starts the back-off anew: 30,000
@@ -26,8 +26,10 @@ import { Watch } from "./watch.js";
  *
  * What is seen of the WebRTC connection. The numbers count from its start; those of frames are of the picture.
  * @typedef {object} PeerEvidence
+ * @property {number} [at]  when the numbers were looked at, in ms: now. The timers of a page in the background are slow, and what was not looked at is not silent
  * @property {string} ice  one of ice.js
  * @property {string} connection  connectionState
+ * @property {boolean} [answered]  the server has answered the offer
  * @property {number} bytes @property {number} received  frames @property {number} decoded  frames
  * @property {boolean} video  there is a picture to be decoded
  * @property {import("./reasons.js").Reason} [ended]  the server, or an error here, has ended it
@@ -82,6 +84,8 @@ export class Ladder {
 
   /** @param {LadderOptions} [options] */
   constructor(options = {}) {
+    const bad = options.transports?.length === 0 ? "none" : options.transports?.find((t) => t !== "webrtc" && t !== "websocket");
+    if (bad) throw new RangeError(`hawser: media transport ${JSON.stringify(bad)}: want webrtc, websocket`);
     this.#o = { ...LADDER, ...Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined)) };
     this.#attempts = new Attempts(this.#o);
     this.#watch = new Watch(this.#o);

@@ -1,6 +1,6 @@
 import { Peer } from "./peer.js";
 import { RTPClock } from "./rtpclock.js";
-import { hasPair } from "./ice.js";
+import { ICE_LIGHTS, hasPair } from "./ice.js";
 import { reason } from "./reasons.js";
 
 /**
@@ -28,10 +28,15 @@ export class OverWebRTC {
   stream;
   clock = new RTPClock();
 
+  #client;
+  #path;
   #signals;
   #o;
+  #noted = { browser: "", server: "" }; // the states that were
   #onchange;
   #asked = false;
+  /** Have ended, but for their last picture. @type {RTCPeerConnection[]} */
+  #kept = [];
   /** @type {RTCIceServer[]} */
   #servers = [];
   /** The switch that could not be told. @type {{to: string, why: string} | undefined} */
@@ -39,6 +44,8 @@ export class OverWebRTC {
 
   /** @param {Client} client @param {string} path @param {RTCOptions} o @param {() => void} onchange  something is to be looked at */
   constructor(client, path, o, onchange) {
+    this.#client = client;
+    this.#path = path;
     this.#o = o;
     this.#onchange = onchange;
     this.#signals = client.signals(path, (m) => m.data?.as !== "publish" && this.#received(m.data));
@@ -55,6 +62,7 @@ export class OverWebRTC {
   open() {
     const { video, audio } = this.about;
     const stream = (this.stream = new MediaStream());
+    this.#noted = { browser: "", server: "" };
     const peer = new Peer(this.#signals, "play", {
       servers: this.#o.iceServers ?? this.#servers,
       policy: this.#o.icePolicy,
@@ -62,8 +70,8 @@ export class OverWebRTC {
         if (video || !audio) pc.addTransceiver("video", { direction: "recvonly" });
         if (audio || !video) pc.addTransceiver("audio", { direction: "recvonly" });
       },
-      onchange: this.#onchange,
-      onended: this.#onchange,
+      onchange: () => this.#changed(),
+      onended: () => this.#changed(),
       ontrack: (e) => {
         const { jitterBuffer } = this.#o;
         if (jitterBuffer !== undefined && "jitterBufferTarget" in e.receiver) e.receiver.jitterBufferTarget = jitterBuffer;
@@ -73,14 +81,25 @@ export class OverWebRTC {
     this.peer = peer;
   }
 
-  /** Ends the connection, if there is one. @param {string} why */
-  end(why) {
-    this.peer?.close(reason("done", why));
+  /** Ends the connection, if there is one. @param {string} why @param {MediaStream} [shown]  what the element shows: its last picture stays there until it is let go */
+  end(why, shown) {
+    const { peer, stream } = this;
+    if (!peer) return;
+    const kept = stream === shown;
     this.peer = this.stream = undefined;
+    peer.close(reason("done", why), kept);
+    this.#note("browser", "closed", why);
+    if (kept) this.#kept.push(peer.pc);
+  }
+
+  /** The element shows something else: lets go of pictures of connections that have ended. */
+  release() {
+    for (const pc of this.#kept.splice(0)) pc.close();
   }
 
   close() {
     this.end("");
+    this.release();
     this.#signals.close();
   }
 
@@ -100,9 +119,10 @@ export class OverWebRTC {
   /** What the ladder is to know of the connection; its numbers are those of the last look. @returns {PeerEvidence | undefined} */
   get evidence() {
     if (!this.peer) return undefined;
-    const { ice, connection, stats, ended } = this.peer;
+    const { ice, connection, answered, stats, ended, looked } = this.peer;
     return {
-      ice, connection, ended,
+      ice, connection, answered, ended,
+      ...(looked ? { at: looked } : {}),
       bytes: stats?.bytesReceived ?? 0,
       received: stats?.framesReceived ?? 0,
       decoded: stats?.framesDecoded ?? 0,
@@ -126,6 +146,21 @@ export class OverWebRTC {
     return { here: `${ice}${dtls}${error ? `, ${error}` : ""}`, there: server?.ice ?? "", pair: stats?.pair ?? server?.pair ?? "", rtt: stats?.rtt ?? server?.rtt };
   }
 
+  #changed() {
+    const { peer } = this;
+    if (peer) this.#note("browser", peer.ice, peer.ended?.text ?? peer.error);
+    if (peer?.server) this.#note("server", peer.server.ice, peer.server.reason?.text ?? peer.server.pair ?? "");
+    this.#onchange();
+  }
+
+  /** Both ends' changes in one order, in the client's log. @param {"browser" | "server"} from @param {string} ice @param {string} [more] */
+  #note(from, ice, more) {
+    if (ice === this.#noted[from]) return;
+    this.#noted[from] = ice;
+    const light = ICE_LIGHTS[/** @type {import("./ice.js").ICEState} */ (ice)];
+    this.#client.note({ kind: "ice", path: this.#path, from, light, detail: more ? `${ice}: ${more}` : ice });
+  }
+
   /** @param {"video" | "audio"} kind */
   #receiver(kind) {
     return this.peer?.pc.getReceivers().find((r) => r.track?.kind === kind);
@@ -136,15 +171,15 @@ export class OverWebRTC {
     if (typeof data !== "object" || data === null) return;
     if (Array.isArray(data.servers)) this.#servers = data.servers;
     if (data.clock) this.clock.set(data.clock.rtp, data.clock.time);
-    if (data.about) this.#judge(data.about);
-    void this.peer?.receive(data).then(this.#onchange);
+    if (data.about) this.#judge(data.about, data.reason?.text);
+    void this.peer?.receive(data).then(() => this.#onchange());
     if (data.about) this.#onchange();
   }
 
-  /** @param {About} about */
-  #judge(about) {
+  /** @param {About} about @param {string} [why]  nothing is possible */
+  #judge(about, why) {
     this.about = about;
-    if (!about.possible) this.refusal = about.without || (about.reorder ? "its frames are sent in another order than shown" : "WebRTC carries nothing of this stream");
+    if (!about.possible) this.refusal = why || about.without || (about.reorder ? "its frames are sent in another order than shown" : "WebRTC carries nothing of this stream");
     else this.refusal = about.without && !this.#o.incomplete ? about.without : "";
   }
 }

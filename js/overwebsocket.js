@@ -127,6 +127,7 @@ export class OverWebSocket {
   #begin() {
     this.newest = undefined;
     this.#offset = -1;
+    this.#first = 0;
     try {
       this.#play = this.#client.play(this.#path, (m) => (m.t === "media" ? this.#status(m) : this.#fragment(m)));
     } catch (e) {
@@ -151,6 +152,7 @@ export class OverWebSocket {
     if (m.discontinuity) this.counts.discontinuities++;
     if (m.offset <= this.#offset) return; // again, after a reconnect
     this.#offset = m.offset;
+    this.#first ||= performance.now();
     if (m.kind === "video") this.#owner.frame(m.dts / 1e6);
     if (m.key || this.newest !== undefined) this.newest = m.dts / 1e6;
     if (this.#media?.readyState === "open") return this.#append(m);
@@ -212,9 +214,10 @@ export class OverWebSocket {
 
   /** A new media source, for tracks of these kinds. What came before it was there waits in `early`. @param {string} kinds @param {Media} init */
   #attach(kinds, init) {
-    const early = this.#media ? [] : this.#early;
+    const early = this.#media ? [] : this.#early, first = this.#first;
     this.#detach();
     this.#early = early;
+    this.#first = first;
     const Source = /** @type {typeof MediaSource} */ (mediaSource());
     const media = new Source();
     this.#media = media;
@@ -231,7 +234,7 @@ export class OverWebSocket {
   #opened(media, init) {
     media.duration = Infinity;
     for (const t of this.#playable(init.data)) {
-      const b = new TrackBuffer(media, t.mime, t.kind === "video", () => {}, (e) => this.#media === media && this.failed(e));
+      const b = new TrackBuffer(media, t.mime, t.kind === "video", () => this.#edge.lag === undefined && this.tick(), (e) => this.#media === media && this.failed(e));
       this.#buffers.set(t.id, b);
       b.init(t.init, t.mime);
     }
@@ -253,7 +256,6 @@ export class OverWebSocket {
 
   /** @param {Media} m */
   #append(m) {
-    this.#first ||= performance.now();
     this.#buffers.get(fragmentTrack(m.data))?.append(/** @type {Uint8Array<ArrayBuffer>} */ (m.data), m.key, m.dts / 1e6);
   }
 

@@ -19,7 +19,7 @@ import { guard } from "./subscription.js";
  * @property {RTCIceTransportPolicy} [policy]  "relay": only by TURN
  * @property {() => void} [onchange]  a state of either end, or an error of a candidate
  * @property {(e: RTCTrackEvent) => void} [ontrack]
- * @property {(r: Reason) => void} [onended]  the server has ended or refused it, or it cannot be here; not after close
+ * @property {(r: Reason) => void} [onended]  the server has ended or refused it, or it cannot be here; not after close. What was received stays until close
  */
 
 /** How often the numbers travel up, in ms. */
@@ -36,6 +36,10 @@ export class Peer {
   error = "";
   /** The last numbers. @type {RTCStats | undefined} */
   stats;
+  /** When they were looked at, by performance.now; 0 before. */
+  looked = 0;
+  /** The server has answered the first offer. */
+  answered = false;
   /** Why it is over. @type {Reason | undefined} */
   ended;
 
@@ -129,15 +133,29 @@ export class Peer {
    * @returns {Promise<RTCStats | undefined>}
    */
   look() {
-    this.#looking ??= this.#pc.getStats().then((r) => (this.stats = briefStats(/** @type {any} */ (r))), () => undefined).finally(() => (this.#looking = undefined));
+    this.#looking ??= this.#look().finally(() => (this.#looking = undefined));
     return this.#looking;
   }
 
-  /** Ends it, and says so to the server. @param {Reason} [why] */
-  close(why = reason("done")) {
-    if (this.#closed) return;
+  async #look() {
+    try {
+      this.stats = briefStats(/** @type {any} */ (await this.#pc.getStats()));
+      this.looked = performance.now();
+      return this.stats;
+    } catch {
+      return undefined; // it is closed
+    }
+  }
+
+  /**
+   * Ends it, and says so to the server.
+   * @param {Reason} [why] @param {boolean} [picture]  its last picture is still shown, which is black once `pc` is closed: that is left to the caller
+   */
+  close(why = reason("done"), picture = false) {
+    const told = this.#closed;
     this.#shut();
-    this.#line.send({ ...this.#for(), close: { code: why.code, word: why.word, text: why.text } });
+    if (!picture) this.#pc.close();
+    if (!told) this.#line.send({ ...this.#for(), close: { code: why.code, word: why.word, text: why.text } });
   }
 
   // Agreement.
@@ -161,6 +179,7 @@ export class Peer {
     } catch (e) {
       return this.#end(reason("protocol", `answer: ${/** @type {Error} */ (e).message}`));
     }
+    this.answered = true;
     if (this.#closed) return;
     for (const c of this.#candidates.splice(0)) await this.#candidate(c);
     this.#awaiting = false;
@@ -224,11 +243,11 @@ export class Peer {
   }
 
   #shut() {
+    if (this.#closed) return;
     this.#closed = true;
     clearInterval(this.#timer);
     const pc = this.#pc;
     pc.onicecandidate = pc.onicegatheringstatechange = pc.oniceconnectionstatechange = pc.onconnectionstatechange = pc.onicecandidateerror = pc.ontrack = null;
-    pc.close();
     this.ice = this.connection = "closed";
     this.#view();
   }

@@ -49,6 +49,9 @@ const TICK = 100, LOOK = 200;
 /** So many ms without a presented frame, frames are no longer waited for: the page is hidden, or there is no picture. */
 const UNSEEN = 500;
 
+/** So many ms without a frame, while something speaks against WebRTC: the picture that stands in is made ready. */
+const STILL = 300;
+
 /** After a stall, the player jumps when it is further behind than it should be by so many seconds. */
 const RESUMED = 0.5;
 
@@ -105,6 +108,7 @@ export class Player {
   #looked = 0; // when the numbers of WebRTC were
   #attempt = 0; // the ladder's, as far as it was followed
   #restarts = 0;
+  #against = ""; // what was said last of the ladder's fault
   /** The stream that the element shows, or is about to. @type {MediaStream | undefined} */
   #stream;
   /** @type {ReturnType<typeof setInterval> | undefined} */
@@ -166,7 +170,7 @@ export class Player {
     this.#frames.release();
     this.#to("closed");
     this.#ws.hide();
-    this.#unstream();
+    if (this.#video.srcObject) this.#video.srcObject = null;
     this.#cover.lift();
   }
 
@@ -252,6 +256,8 @@ export class Player {
       interval: this.#frames.interval * 1000,
       peer: this.#rtc.evidence,
     });
+    this.#noteFault();
+    if (this.#closed) return; // by the application, when it was told; so below
     if (want.attempt !== this.#attempt) this.#rtc.ask();
     this.#attempt = want.attempt;
     if (want.webrtc && !this.#rtc.peer) this.#rtc.open();
@@ -259,17 +265,27 @@ export class Player {
     this.#restarts = want.restarts;
     const renewed = want.show === "webrtc" && this.#ladder.phase === "shown" && this.#rtc.stream !== this.#stream;
     if (want.show !== "" && (want.show !== this.transport || renewed)) this.#switch(want.show, want.why);
-    if (this.#closed) return; // by the application, when it was told
-    if (!want.webrtc) this.#rtc.end(this.#ladder.detail);
+    if (!want.webrtc && !this.#closed) this.#rtc.end(this.#ladder.detail, /** @type {MediaStream | undefined} */ (this.#video.srcObject) ?? undefined);
+    if (this.#closed) return;
     if (want.websocket) this.#ws.ask();
     else this.#ws.stop();
-    if (this.transport === "webrtc") this.#judge();
+    if (this.transport !== "websocket") this.#judge();
   }
 
-  /** The state while WebRTC brings the picture. */
+  /** What speaks against WebRTC, and when it is tried again, for the client's log. */
+  #noteFault() {
+    const { phase, detail, next } = this.#ladder, against = detail && (phase === "off" || phase === "waiting") ? `${phase}: ${detail}` : "";
+    if (against === this.#against) return;
+    this.#against = against;
+    if (against) this.#client.note({ kind: "ladder", path: this.#path, detail, ...(next ? { delay: Math.round(next - performance.now()) } : {}) });
+  }
+
+  /** The state while WebRTC brings the picture, or is to bring it alone. */
   #judge() {
     const { phase, detail } = this.#ladder;
+    if (phase === "waiting" && this.transport === "") this.#to("waiting", detail);
     if (phase !== "shown" && this.state === "playing") this.#to("stalled", detail);
+    if (phase === "failing" && performance.now() - this.#seen > STILL) void this.#cover.put();
     if (phase === "off" && !this.#ladder.want.websocket) this.#to("unsupported", detail);
   }
 
@@ -277,6 +293,7 @@ export class Player {
   #switch(to, why) {
     const from = this.transport;
     this.transport = to;
+    if (to === "webrtc" && this.#ws.newest !== undefined) this.#rtc.clock.near(this.#ws.newest);
     this.#stream = to === "webrtc" ? this.#rtc.stream : undefined;
     this.#show(to, this.#stream);
     if (from === to) return;
@@ -289,22 +306,18 @@ export class Player {
 
   /** Gives the element to one of the two, under cover of its last picture. @param {Way} way @param {MediaStream | undefined} stream */
   async #show(way, stream) {
-    if (this.#video.readyState > 1) await this.#cover.put();
+    if (this.#video.readyState > 1) await this.#cover.put(); // an empty one is given at once
     if (this.transport !== way || this.#stream !== stream || this.#closed) return; // changed meanwhile
     if (way === "websocket") {
-      this.#unstream();
-      return this.#ws.show();
+      this.#ws.show(); // takes the place of the stream
+      return this.#rtc.release();
     }
     this.#video.srcObject = stream ?? null;
     this.#ws.hide();
+    this.#rtc.release();
     this.#video.playbackRate = 1;
     if (this.state !== "playing") this.#to("starting");
     this.#run();
-  }
-
-  /** Takes the stream of WebRTC from the element. */
-  #unstream() {
-    if (this.#video.srcObject) this.#video.srcObject = null;
   }
 
   // The browser's side.

@@ -1,7 +1,7 @@
 import { Attempts } from "./attempts.js";
 import { hasPair } from "./ice.js";
 import { Peer } from "./peer.js";
-import { ReasonError, reason } from "./reasons.js";
+import { ReasonError, reason, reasonFromWire } from "./reasons.js";
 import { guard } from "./subscription.js";
 import { Timers } from "./timers.js";
 
@@ -13,7 +13,7 @@ import { Timers } from "./timers.js";
  * @property {string[]} [codecs]  of the picture, the first one preferred: ["video/H264", "video/VP8", "video/VP9", "video/AV1"]. H264 goes to every kind of viewer
  * @property {number} [maxBitrate]  of the picture, in bits a second: as the browser sees fit
  * @property {RTCDegradationPreference} [degradation]  what is given up first when there is too little of something: "balanced"
- * @property {RTCIceServer[]} [iceServers]  STUN and TURN: none
+ * @property {RTCIceServer[]} [iceServers]  STUN and TURN, instead of those that the server names
  * @property {RTCIceTransportPolicy} [icePolicy]  "relay": only by TURN
  * @property {number} [patience]  for a connection, before another is made: 10,000
  * @property {number} [restart]  between two ICE restarts while the connection is broken: 3000
@@ -85,7 +85,7 @@ export class Publisher {
     this.#tracks = new Map(stream.getTracks().map((t) => [t.kind, t]));
     if (this.#tracks.size === 0) throw fault("bad_request", "the stream has no tracks");
     this.stream = stream;
-    this.#signals = this.#client.signals(this.#path, (m) => m.data?.as === "publish" && void this.#peer?.receive(m.data));
+    this.#signals = this.#client.signals(this.#path, (m) => m.data?.as === "publish" && this.#received(m.data));
     let past = true; // an observer is told that first
     this.#unobserve = this.#client.observe((e) => !past && this.#session(e));
     past = false;
@@ -145,18 +145,32 @@ export class Publisher {
 
   // The connection.
 
+  /** Asks whether it makes sense, and by which servers. */
   #open() {
     this.#timers.clear("retry");
+    this.#to("starting");
+    this.#timers.set("patience", this.#o.patience, () => this.#retry(`no connection within ${this.#o.patience} ms`));
+    this.#signals?.send({ ask: true, as: "publish" });
+  }
+
+  /** @param {{[name: string]: any}} data  of a signal */
+  #received(data) {
+    if (this.#peer) return void this.#peer.receive(data);
+    if (!data.about || this.state !== "starting") return;
+    if (data.about.possible) this.#connect(data.servers);
+    else this.#ended(reasonFromWire(data.reason) ?? reason("unsupported"));
+  }
+
+  /** @param {RTCIceServer[] | undefined} servers  that the server names */
+  #connect(servers) {
     const peer = new Peer(/** @type {import("./subscription.js").Signals} */ (this.#signals), "publish", {
-      servers: this.#o.iceServers,
+      servers: this.#o.iceServers ?? servers,
       policy: this.#o.icePolicy,
       setUp: (pc) => this.#setUp(pc),
       onchange: () => this.#peer === peer && this.#changed(peer),
       onended: (r) => this.#peer === peer && this.#ended(r),
     });
     this.#peer = peer;
-    this.#to("starting");
-    this.#timers.set("patience", this.#o.patience, () => this.#retry(`no connection within ${this.#o.patience} ms`));
   }
 
   /** @param {RTCPeerConnection} pc */

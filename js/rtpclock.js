@@ -19,6 +19,12 @@ export class RTPClock {
     this.#known = true;
   }
 
+  /** Where the server has not said it: its timestamps are media time, whose high bits are those of a time nearby. @param {number} seconds */
+  near(seconds) {
+    const ticks = Math.round(seconds * RATE);
+    if (!this.#known) this.set(ticks % 2 ** 32, (ticks * 1e6) / RATE);
+  }
+
   /** The media time of a timestamp in seconds; undefined before the clock was set. Timestamps are within hours of one another. @param {number} rtp @returns {number | undefined} */
   at(rtp) {
     if (!this.#known) return undefined;

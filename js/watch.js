@@ -56,27 +56,34 @@ export class Watch {
    * @returns {Fault | undefined}
    */
   look(now, p, stream, needed) {
-    this.#count(now, p, stream);
-    const fault = this.#over(p) ?? this.#late(now, p) ?? this.#mute(now, p, stream, needed);
-    if (fault || !this.#connected || !this.#smooth(now, p, stream)) this.steadySince = Infinity;
+    const at = p.at ?? now;
+    this.#follow(now, p);
+    this.#count(at, p, stream);
+    const fault = this.#over(p) ?? this.#late(now, p) ?? this.#mute(at, p, stream, needed);
+    if (fault || !this.#connected || !this.#smooth(at, p, stream)) this.steadySince = Infinity;
     else if (this.steadySince === Infinity) this.steadySince = now;
     if (fault || needed || !this.#connected || !stream.live || now - this.#connected < this.#o.prove) return fault;
     this.hopeless = true;
     return this.steadySince === Infinity ? soft(`frames were not decoded steadily within ${this.#o.prove} ms`) : undefined;
   }
 
-  /** @param {number} now @param {PeerEvidence} p @param {{live: boolean}} stream */
-  #count(now, p, { live }) {
-    if (p.ice === "checking") this.#checking ||= now;
+  /** Notes when the states were reached. @param {number} now @param {PeerEvidence} p */
+  #follow(now, p) {
+    if (p.ice === "checking" || (p.ice === "new" && p.answered)) this.#checking ||= now;
     else this.#checking = 0;
     if (hasPair(p.ice)) this.#paired ||= now;
     if (hasPair(p.ice) && p.connection === "connected" && !this.#connected) this.#connected = this.#grew = this.#moved = now;
-    if (p.bytes !== this.#bytes || !live) this.#grew = now;
-    if (p.decoded !== this.#decoded || this.#bytes === 0 || !live) this.#moved = now;
+  }
+
+  /** Notes when the numbers grew. @param {number} at @param {PeerEvidence} p @param {{live: boolean}} stream */
+  #count(at, p, { live }) {
+    if (p.bytes !== this.#bytes || !live) this.#grew = at;
+    if (p.decoded !== this.#decoded || this.#bytes === 0 || !live) this.#moved = at;
     this.#bytes = p.bytes;
     this.#decoded = p.decoded;
-    this.#past.push({ at: now, received: p.received, decoded: p.decoded });
-    while (this.#past[0].at < now - PAST) this.#past.shift();
+    if (this.#past.at(-1)?.at === at) return;
+    this.#past.push({ at, received: p.received, decoded: p.decoded });
+    while (this.#past[0].at < at - PAST) this.#past.shift();
   }
 
   /** @param {PeerEvidence} p @returns {Fault | undefined} */
@@ -89,22 +96,27 @@ export class Watch {
   /** What does not come about. @param {number} now @param {PeerEvidence} p @returns {Fault | undefined} */
   #late(now, p) {
     const { answer, checking, dtls } = this.#o;
-    if (p.ice === "new" && now - this.#began >= answer) return { why: `no answer to the offer within ${answer} ms`, final: true };
-    if (this.#checking > 0 && !this.#paired && now - this.#checking >= checking) return { why: `ICE checked for ${Math.round(now - this.#checking)} ms and found no pair`, final: true };
+    if (!p.answered && p.ice === "new" && now - this.#began >= answer) return { why: `no answer to the offer within ${answer} ms`, final: true };
+    const checked = now - this.#checking, what = p.ice === "new" ? "had nothing to check" : "checked";
+    if (this.#checking > 0 && !this.#paired && checked >= checking) return { why: `ICE ${what} for ${Math.round(checked)} ms and found no pair`, final: true };
     if (this.#paired > 0 && !this.#connected && now - this.#paired >= dtls) return { why: `no DTLS ${Math.round(now - this.#paired)} ms after ICE had a pair`, final: true };
     return undefined;
   }
 
-  /** What no longer comes, or cannot be used. @param {number} now @param {PeerEvidence} p @param {{live: boolean, interval?: number}} stream @param {boolean} needed @returns {Fault | undefined} */
-  #mute(now, p, stream, needed) {
+  /**
+   * What no longer comes, or cannot be used.
+   * @param {number} at @param {PeerEvidence} p @param {{live: boolean, interval?: number}} stream @param {boolean} needed
+   * @returns {Fault | undefined}
+   */
+  #mute(at, p, stream, needed) {
     if (p.ice === "disconnected") return soft("ICE disconnected");
     if (!this.#connected) return undefined;
-    const quiet = now - this.#grew, still = now - this.#moved;
+    const quiet = at - this.#grew, still = at - this.#moved;
     if (quiet >= this.#patience(stream, needed || p.bytes > 0 ? this.#o.silent : this.#o.first)) return soft(`nothing came for ${Math.round(quiet)} ms`);
     if (!p.video) return undefined;
-    const few = this.#undecoded(now, p);
+    const few = this.#undecoded(at, p);
     if (few) return soft(few);
-    if (still >= this.#patience(stream, this.#o.frozen)) return soft(`no frame was decoded for ${Math.round(still)} ms, though bytes came`);
+    if (needed && still >= this.#patience(stream, this.#o.frozen)) return soft(`no frame was decoded for ${Math.round(still)} ms, though bytes came`);
     return undefined;
   }
 
@@ -113,18 +125,18 @@ export class Watch {
     return Math.max(limit, Math.min(PATIENT, PATIENCE * interval));
   }
 
-  /** Frames are received whole and come to nothing: a browser has no use for those that are sent in another order than shown. @param {number} now @param {PeerEvidence} p */
-  #undecoded(now, p) {
-    const from = this.#past.findLast((s) => now - s.at >= this.#o.undecoded && p.received - s.received >= FRAMES);
+  /** Frames are received whole and come to nothing: a browser has no use for those that are sent in another order than shown. @param {number} at @param {PeerEvidence} p */
+  #undecoded(at, p) {
+    const from = this.#past.findLast((s) => at - s.at >= this.#o.undecoded && p.received - s.received >= FRAMES);
     if (!from) return "";
     const received = p.received - from.received, decoded = p.decoded - from.decoded;
-    return decoded * 2 < received ? `${decoded} of ${received} frames decoded in ${Math.round(now - from.at)} ms` : "";
+    return decoded * 2 < received ? `${decoded} of ${received} frames decoded in ${Math.round(at - from.at)} ms` : "";
   }
 
-  /** @param {number} now @param {PeerEvidence} p @param {{interval?: number}} stream */
-  #smooth(now, p, stream) {
+  /** @param {number} at @param {PeerEvidence} p @param {{interval?: number}} stream */
+  #smooth(at, p, stream) {
     if (!hasPair(p.ice) || p.bytes === 0) return false;
-    return !p.video || (p.decoded > 0 && now - this.#moved < this.#patience(stream, this.#o.silent));
+    return !p.video || (p.decoded > 0 && at - this.#moved < this.#patience(stream, this.#o.silent));
   }
 }
 

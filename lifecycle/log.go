@@ -29,11 +29,30 @@ type Log struct {
 
 	mu    sync.Mutex
 	conns map[*Conn]struct{}
+
+	countMu sync.Mutex
+	counts  map[Count]uint64
+}
+
+// Count is what events are counted by: they have come so often, those too that the log does not hold any more.
+type Count struct {
+	Protocol, Kind string
+	Reason         string // its word; empty without one
+}
+
+// Counts returns how many events of each sort there were so far.
+func (l *Log) Counts() map[Count]uint64 {
+	if l == nil {
+		return nil
+	}
+	l.countMu.Lock()
+	defer l.countMu.Unlock()
+	return maps.Clone(l.counts)
 }
 
 // NewLog makes a log that keeps events within the limits (ring.Limits; its zero value keeps ring.DefaultCount events).
 func NewLog(l ring.Limits) *Log {
-	return &Log{events: ring.New[Event](0, 0, l), conns: make(map[*Conn]struct{})}
+	return &Log{events: ring.New[Event](0, 0, l), conns: make(map[*Conn]struct{}), counts: make(map[Count]uint64)}
 }
 
 // Add appends an event and returns its place. It sets Seq, and Time when that is zero.
@@ -44,6 +63,9 @@ func (l *Log) Add(e Event) uint64 {
 	if e.Time.IsZero() {
 		e.Time = time.Now()
 	}
+	l.countMu.Lock()
+	l.counts[Count{e.Protocol, e.Kind, e.Reason.Word}]++
+	l.countMu.Unlock()
 	return l.events.Append(e, 1, e.Time)
 }
 

@@ -113,7 +113,7 @@ func (r *Recorder) startFormat(k key, q Request, asked bool) lifecycle.Reason {
 // openLocked starts a recording.
 func (r *Recorder) openLocked(k key, q Request) lifecycle.Reason {
 	if len(r.active) >= r.opts.MaxRecordings {
-		return lifecycle.ReasonLimit.With("MaxRecordings is %d", r.opts.MaxRecordings)
+		return lifecycle.Reached("MaxRecordings", r.opts.MaxRecordings)
 	}
 	names, err := r.opts.naming(k.path, k.format)
 	if err != nil {

@@ -222,7 +222,7 @@ func (r *Relays) add(s Spec, rule *relay) (Info, error) {
 	case r.closed:
 		return Info{}, fmt.Errorf("relay: %w", lifecycle.ReasonShutdown)
 	case len(r.list) >= r.o.MaxRelays:
-		return Info{}, fmt.Errorf("relay: %w", lifecycle.ReasonLimit.With("MaxRelays is %d", r.o.MaxRelays))
+		return Info{}, fmt.Errorf("relay: %w", lifecycle.Reached("MaxRelays", r.o.MaxRelays))
 	}
 	for _, other := range r.list {
 		if other.spec == s {

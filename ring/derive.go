@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// deriveBatch is how many items a derived ring takes from its source under one lock.
-const deriveBatch = 32
+// deriveBatch is how many items a derived ring takes from its source under one lock: as a rule there is one, and each ring holds room for so many.
+const deriveBatch = 4
 
 // derived makes the items of one ring out of another's.
 type derived[S, T any] struct {

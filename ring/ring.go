@@ -21,7 +21,7 @@ import (
 const DefaultCount = 4096
 
 // minCapacity is the number of slots a ring starts with; it grows by doubling up to its count limit.
-const minCapacity = 16
+const minCapacity = 4
 
 // Limits bounds a ring. The newest item always stays, whatever its size.
 type Limits struct {

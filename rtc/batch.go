@@ -35,6 +35,7 @@ type batch struct {
 	socket *socket
 	bytes  []byte
 	groups []outgroup
+	nonce  [12]byte
 	system batchSystem
 }
 
@@ -69,7 +70,7 @@ func (b *batch) seal(w *way, size int, s *sealer, h *rtp.Header, rollover uint32
 	if dst == nil {
 		return false
 	}
-	_, err := s.seal(dst, h, rollover, payload)
+	_, err := s.seal(dst, &b.nonce, h, rollover, payload)
 	return err == nil
 }
 

@@ -148,13 +148,13 @@ func (s *sealer) rollover(ssrc uint32, seq uint16) (uint32, bool) {
 	return 0, false
 }
 
-// seal writes a packet into dst, which has room for it: header, encrypted payload, tag.
-func (s *sealer) seal(dst []byte, h *rtp.Header, rollover uint32, payload []byte) (int, error) {
+// seal writes a packet into dst, which has room for it: header, encrypted payload, tag. nonce is for its use, and the caller's so that it need not be made for each packet.
+func (s *sealer) seal(dst []byte, nonce *[12]byte, h *rtp.Header, rollover uint32, payload []byte) (int, error) {
 	n, err := h.MarshalTo(dst)
 	if err != nil {
 		return 0, err
 	}
-	nonce := s.salt // RFC 7714 section 8.1
+	*nonce = s.salt // RFC 7714 section 8.1
 	binary.BigEndian.PutUint32(nonce[2:], binary.BigEndian.Uint32(nonce[2:])^h.SSRC)
 	binary.BigEndian.PutUint32(nonce[6:], binary.BigEndian.Uint32(nonce[6:])^rollover)
 	binary.BigEndian.PutUint16(nonce[10:], binary.BigEndian.Uint16(nonce[10:])^h.SequenceNumber)
@@ -192,7 +192,7 @@ func (w *directWriter) WriteRTP(h *rtp.Header, payload []byte) (int, error) {
 	}
 	p := packetPool.Get().(*packet)
 	defer packetPool.Put(p)
-	n, err := w.sealer.seal(p.data[:], h, rollover, payload)
+	n, err := w.sealer.seal(p.data[:], &p.nonce, h, rollover, payload)
 	if err != nil {
 		return 0, err
 	}

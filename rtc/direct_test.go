@@ -46,7 +46,7 @@ func TestSealAsOthersDo(t *testing.T) {
 			}
 			rollover, ok := ours.rollover(1, seq)
 			got := make([]byte, receiveMTU)
-			n, err := ours.seal(got, h, rollover, payload)
+			n, err := ours.seal(got, new([12]byte), h, rollover, payload)
 			if err != nil || !ok || !bytes.Equal(got[:n], want) {
 				t.Fatalf("packet %d, sequence number %d, rollover %d: it is another one; %v", i, seq, rollover, err)
 			}
@@ -70,5 +70,34 @@ func TestMediaIsWrittenDirectly(t *testing.T) {
 	untilSecure(t, s)
 	if w, ok := s.sender.Load().w.(*directWriter); !ok || w.peer.way.Load() == nil {
 		t.Errorf("the writer is %T", s.sender.Load().w)
+	}
+}
+
+// A group that is sent costs no memory.
+func TestSendingAllocatesNothing(t *testing.T) {
+	server, client := newEngine(t, quick(Options{UDP: "127.0.0.1:0"})), newEngine(t, quick(Options{}))
+	c := annexB(t, "plain.h264")
+	s := openPeer(t, server, PeerOptions{Send: []media.Track{c.track}, Source: &groupSource{}})
+	k := openPeer(t, client, PeerOptions{OnFrame: func(*media.Track, media.Frame) {}})
+	connect(t, k, s)
+	untilSecure(t, s)
+	groups := c.groups(t)
+	sender, line := s.sender.Load(), s.line.Load()
+	b := new(batch)
+	i := 0
+	least := 10.0
+	for range 10 { // what is left of other tests allocates too
+		least = min(least, testing.AllocsPerRun(100, func() {
+			b.hold(line)
+			if err := sender.write(groups[i%len(groups)]); err != nil {
+				t.Error(err)
+			}
+			b.hold(nil)
+			b.flush()
+			i++
+		}))
+	}
+	if least > 0 {
+		t.Errorf("%v allocations for each group", least)
 	}
 }

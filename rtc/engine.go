@@ -46,6 +46,10 @@ const (
 // relayPatience is how long a pair with a relay waits for a better one to work.
 const relayPatience = time.Second
 
+// dtlsRetransmission is how long a flight of the DTLS handshake waits for its answer before it is sent again; doubled each time (RFC 9147 section 5.8.2). A second, which is the default of others, makes one lost
+// packet cost as much; browsers wait for less, too.
+const dtlsRetransmission = 300 * time.Millisecond
+
 // New opens the ports.
 func New(o Options) (*Engine, error) {
 	o.fill()
@@ -71,13 +75,17 @@ func (e *Engine) open() error {
 	settings.DetachDataChannels()
 	settings.SetSCTPMaxMessageSize(uint32(o.MaxMessage))
 	settings.SetSRTPProtectionProfiles(dtls.SRTP_AEAD_AES_128_GCM, dtls.SRTP_AES128_CM_HMAC_SHA1_80)
+	settings.SetDTLSRetransmissionInterval(dtlsRetransmission)
 	settings.SetICETimeouts(o.DisconnectedTimeout, o.FailedTimeout, o.KeepAlive)
 	settings.SetRelayAcceptanceMinWait(relayPatience)
 	settings.SetIncludeLoopbackCandidate(o.Loopback)
 	settings.SetLite(o.Lite)
 	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	if len(o.Announce) > 0 {
-		settings.SetNAT1To1IPs(o.Announce, webrtc.ICECandidateTypeHost)
+		rule := webrtc.ICEAddressRewriteRule{External: o.Announce, AsCandidateType: webrtc.ICECandidateTypeHost, Mode: webrtc.ICEAddressRewriteReplace}
+		if err := settings.SetICEAddressRewriteRules(rule); err != nil {
+			return fmt.Errorf("Announce: %w", err)
+		}
 	}
 	networks := []webrtc.NetworkType{}
 	switch {

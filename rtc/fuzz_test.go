@@ -3,6 +3,7 @@ package rtc
 import (
 	"encoding/base64"
 	"encoding/binary"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,20 +25,22 @@ func base64s(sets [][]byte) string {
 
 // FuzzReceiver lets a receiver of each codec read packets: of the input, each begins with its sequence number's step, its timestamp's step, its marker and its length.
 func FuzzReceiver(f *testing.F) {
+	carried := []media.Codec{media.H264, media.VP8, media.VP9, media.AV1, media.Opus}
 	for _, c := range clips(f) {
 		var b []byte
-		for _, g := range c.groups(f)[:3] {
+		for _, g := range c.groups(f)[:2] {
 			for i, payload := range g.Packets() {
 				marker := byte(0)
 				if g.Marker(i) {
 					marker = 1
 				}
+				payload = payload[:min(len(payload), 50)] // short inputs are tried more often
 				b = append(b, 1, marker)
 				b = binary.BigEndian.AppendUint16(b, uint16(g.Timestamp()))
 				b = append(binary.BigEndian.AppendUint16(b, uint16(len(payload))), payload...)
 			}
 		}
-		f.Add(byte(c.track.Codec), b)
+		f.Add(byte(slices.Index(carried, c.track.Codec)), b)
 	}
 	f.Fuzz(func(t *testing.T, codec byte, b []byte) {
 		var last time.Duration
@@ -59,7 +62,7 @@ func FuzzReceiver(f *testing.F) {
 			last = frame.DTS
 		}
 		now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-		r := newReceiver(webrtc.RTPCodecParameters{RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: mimes[media.Codec(codec)]}}, deliver, func() {})
+		r := newReceiver(webrtc.RTPCodecParameters{RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: mimes[carried[int(codec)%len(carried)]]}}, deliver, func() {})
 		seq, timestamp := uint16(0xfff0), uint32(0xfffff000)
 		for len(b) >= 6 {
 			n := min(int(binary.BigEndian.Uint16(b[4:])), len(b)-6)

@@ -57,11 +57,16 @@ func TestMediaThroughPeers(t *testing.T) {
 	}
 }
 
-// untilSecure waits until media can be sent.
+// untilSecure waits until media can be sent, or received.
 func untilSecure(t *testing.T, p *Peer) {
 	t.Helper()
 	ready := time.After(20 * time.Second)
-	for p.sender.Load() == nil {
+	secure := func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.secure && (len(p.opts.Send) == 0 || p.sender.Load() != nil)
+	}
+	for !secure() {
 		select {
 		case <-ready:
 			t.Fatal("DTLS does not stand")
@@ -82,6 +87,7 @@ func testMedia(t *testing.T, server, client *Engine, c clip) {
 	k := openPeer(t, client, PeerOptions{OnFrame: func(t *media.Track, f media.Frame) { got <- gotFrame{t, f} }})
 	connect(t, k, s)
 	untilSecure(t, s)
+	untilSecure(t, k)
 	groups := c.groups(t)
 	source.put(s, groups...)
 	for i := range c.frames {
@@ -114,6 +120,7 @@ func TestLossIsRepaired(t *testing.T) {
 	k := openPeer(t, client, PeerOptions{OnFrame: func(t *media.Track, f media.Frame) { got <- gotFrame{t, f} }})
 	connect(t, k, s)
 	untilSecure(t, s)
+	untilSecure(t, k)
 	// The clip again and again, at twice its speed.
 	p, err := NewPacketizer(c.track)
 	if err != nil {

@@ -272,6 +272,8 @@ type packet struct {
 	from netip.AddrPort
 	n    int
 	data [receiveMTU]byte
+
+	nonce [12]byte // while it is used to send
 }
 
 var packetPool = sync.Pool{New: func() any { return new(packet) }}

@@ -301,3 +301,25 @@ func TestTicks(t *testing.T) {
 		}
 	}
 }
+
+// The layers of a picture become a superframe, with an index of their sizes at the end (VP9 specification annex B).
+func TestLayersBecomeASuperframe(t *testing.T) {
+	key := ivf(t, media.VP9).frames[0].Data
+	upper := []byte{0x86, 1, 2, 3, 4, 5}
+	const numbered, predicted, layered, start, end = 0x80, 0x40, 0x20, 0x08, 0x04
+	w := startGroup(nil, SlotVideo, 0, 0)
+	w.next()
+	w.b = append(append(w.b, numbered|layered|start|end, 0x80, 7, 0<<1, 0), key[:900]...) // the base layer, in two packets
+	w.b[len(w.b)-900-5] &^= end
+	w.next()
+	w.b = append(append(w.b, numbered|layered|end, 0x80, 7, 0<<1, 0), key[900:]...)
+	w.next()
+	w.b = append(append(w.b, numbered|predicted|layered|start|end, 0x80, 7, 1<<1|1, 0), upper...)
+	units := unpack(t, media.VP9, []Group{w.finish()})
+	const marker = 0xc0 | 3<<3 | 1
+	n := len(key)
+	want := slices.Concat(key, upper, []byte{marker, byte(n), byte(n >> 8), 0, 0, byte(len(upper)), 0, 0, 0, marker})
+	if len(units) != 1 || !units[0].Key || !bytes.Equal(units[0].Data, want) {
+		t.Errorf("got %d units", len(units))
+	}
+}

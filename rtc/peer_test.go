@@ -258,3 +258,31 @@ func TestChannelIsBounded(t *testing.T) {
 	}
 	<-drained
 }
+
+// Announced addresses stand in for the machine's own in what is told, and packets find their way all the same.
+func TestAnnouncedAddress(t *testing.T) {
+	server, client := newEngine(t, quick(Options{UDP: ":0", Announce: []string{"127.0.0.1"}})), newEngine(t, quick(Options{}))
+	seen := newSeen()
+	s := openPeer(t, server, PeerOptions{OnChannel: func(*Channel) ChannelOptions { return ChannelOptions{} }})
+	k := openPeer(t, client, PeerOptions{OnChange: seen.add})
+	if _, err := k.Open("data", ChannelOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	offer, err := k.Offer(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := s.Answer(t.Context(), offer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(answer) {
+		if f := strings.Fields(line); strings.HasPrefix(line, "a=candidate:") && f[4] != "127.0.0.1" && strings.Contains(f[4], ".") {
+			t.Errorf("it tells %s", line)
+		}
+	}
+	if err := k.SetAnswer(answer); err != nil {
+		t.Fatal(err)
+	}
+	seen.until(t, "new checking connected completed")
+}

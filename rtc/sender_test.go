@@ -40,13 +40,6 @@ func (w *wire) take() []*rtp.Packet {
 	return p
 }
 
-func sequenceNumbers(packets []*rtp.Packet) (list []uint16) {
-	for _, p := range packets {
-		list = append(list, p.SequenceNumber)
-	}
-	return list
-}
-
 // handmade is a group of payloads of given sizes.
 func handmade(slot int, timestamp uint32, sizes ...int) Group {
 	w := startGroup(nil, slot, 0, timestamp)

@@ -69,6 +69,7 @@ func TestAllSevenStates(t *testing.T) {
 	}
 	wire := &cutNet{Net: std}
 	o := quick(Options{})
+	o.FailedTimeout = 3 * time.Second // time to see what comes before
 	o.net = wire
 	server, client := newEngine(t, o), newEngine(t, o)
 	log := lifecycle.NewLog(ring.Limits{})

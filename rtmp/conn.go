@@ -25,10 +25,13 @@ type Conn struct {
 	// Data is the handlers' own; this package does not touch it.
 	Data any
 
+	// What each write of a player looks at stands together: between two rounds of many players the memory of each is to be fetched anew.
+	w       *netio.Writer
+	playing atomic.Pointer[Stream] // the first that plays
+
 	server *Server
 	h      *Handler
 	nc     net.Conn
-	w      *netio.Writer
 	log    *lifecycle.Conn
 	id     string
 	ctx    context.Context // ends when the connection is to be closed
@@ -45,7 +48,6 @@ type Conn struct {
 
 	introduced atomic.Pointer[introduction] // nil until connect comes, before any handler runs
 	connected  atomic.Bool
-	playing    atomic.Pointer[Stream] // the first that plays
 
 	mu       sync.Mutex
 	streams  []*Stream // changed by the reading goroutine only

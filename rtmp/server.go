@@ -68,6 +68,7 @@ type Server struct {
 
 	mu    sync.Mutex
 	conns map[*Conn]struct{}
+	ended Stats // what went over those that have ended
 }
 
 func (s *Server) filled() {
@@ -147,7 +148,7 @@ func (s *Server) admit(ctx context.Context, nc net.Conn, over func()) *Conn {
 	full := s.MaxConnections > 0 && len(s.conns) > s.MaxConnections
 	s.mu.Unlock()
 	if full {
-		c.Close(lifecycle.ReasonLimit.With("more than %d connections (MaxConnections)", s.MaxConnections))
+		c.Close(lifecycle.Reached("MaxConnections", s.MaxConnections))
 	}
 	c.begin(ctx)
 	return c
@@ -158,6 +159,24 @@ func (s *Server) remove(c *Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
+	went := c.Stats()
+	s.ended.Received += went.Received
+	s.ended.Sent += went.Sent
+	s.ended.Writes += went.Writes
+}
+
+// Totals returns what went over all connections so far, those too that have ended.
+func (s *Server) Totals() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.ended
+	for c := range s.conns {
+		went := c.Stats()
+		all.Received += went.Received
+		all.Sent += went.Sent
+		all.Writes += went.Writes
+	}
+	return all
 }
 
 // Conns returns the connections that are there now, in no order.

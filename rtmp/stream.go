@@ -76,19 +76,20 @@ type Stream struct {
 	// Data is the handlers' own; this package does not touch it.
 	Data any
 
-	conn *Conn
-	id   uint32
+	// What each write looks at stands together, as in Conn.
+	conn        *Conn
+	source      atomic.Pointer[netio.Source]
+	alsoPlaying atomic.Pointer[Stream] // the next of the connection's that plays
+	paused      atomic.Bool
 
-	// Owned by the reading goroutine.
+	// Owned by the reading goroutine, but for the id, which stays.
+	id       uint32
 	state    streamState
 	sink     func(Message) error
 	deferred bool
 
-	alsoPlaying      atomic.Pointer[Stream] // the next of the connection's that plays
 	asked            atomic.Pointer[asked]
-	source           atomic.Pointer[netio.Source]
 	control          atomic.Pointer[controlled] // the source's, if it is a Control
-	paused           atomic.Bool
 	noAudio, noVideo atomic.Bool
 	buffer           atomic.Uint32 // milliseconds
 }

@@ -26,11 +26,19 @@ gst:x264enc gstreamer1.0-plugins-ugly
 gst:avenc_aac gstreamer1.0-libav
 python:websockets python3-websockets
 typelib:Soup=3.0 python3-gi gir1.2-soup-3.0
+ip iproute2
+nft nftables
+turnserver coturn
+firefox-esr firefox-esr
+python:aiortc python3-aiortc
+gst:nicesink gstreamer1.0-nice
+gst:opusenc gstreamer1.0-plugins-base
+typelib:GstWebRTC=1.0 python3-gst-1.0 gir1.2-gst-plugins-bad-1.0
 '
 
 has() {
 	case $1 in
-	gst:*) gst-inspect-1.0 --exists "${1#gst:}" 2>/dev/null ;;
+	gst:*) gst-inspect-1.0 "${1#gst:}" >/dev/null 2>&1 ;;
 	file:*) [ -e "${1#file:}" ] ;;
 	python:*) /usr/bin/python3 -c "import ${1#python:}" 2>/dev/null ;;
 	typelib:*) echo "${1#typelib:}" | sed "s/\(.*\)=\(.*\)/import gi; gi.require_version('\1', '\2')/" | /usr/bin/python3 - 2>/dev/null ;;

@@ -28,6 +28,8 @@ const maxBody = 1 << 20
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
+	mux.HandleFunc("GET /readyz", s.getReady)
+	mux.HandleFunc("GET /metrics", s.admin(s.getMetrics))
 	mux.HandleFunc("GET /session", s.serveSession)
 	mux.HandleFunc("GET /session/events", s.getSessionEvents)
 	mux.HandleFunc("GET /session/poll", s.getSessionPoll)

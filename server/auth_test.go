@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"hawser/amf"
 	"hawser/auth"
 	"hawser/lifecycle"
 	"hawser/rtmp"
@@ -397,4 +398,49 @@ func TestRTMPPlayer(t *testing.T) {
 	if why := g.ended("rtmp"); why.Word != "refused" {
 		t.Errorf("got %v", why)
 	}
+}
+
+// Credentials in the application's URL that are not good end the connection at once; good ones are looked at once and hold for its streams, whose names may bring others.
+func TestRTMPConnectCredentials(t *testing.T) {
+	g := serveGuarded(t, "keys:\n"+keyEntry("cam", "hk_cam", "play /live/**"))
+	g.feed("/live/cam1").write(3)
+	for _, tc := range []struct {
+		app, name string
+		connected bool
+		played    string
+	}{
+		{"live?token=hk_other", "cam1", false, ""},
+		{"live?token=hk_cam", "cam1", true, "NetStream.Play.Start"},
+		{"live", "cam1?token=hk_cam", true, "NetStream.Play.Start"},
+		{"live?token=hk_cam", "cam1?token=hk_other", true, "NetStream.Play.Failed"},
+		{"live", "cam1", true, "NetStream.Play.Failed"},
+	} {
+		c := g.connect(tc.app)
+		answer := ""
+		for answer != "_result" && answer != "_error" {
+			if m := c.next(); m.Type == rtmp.TypeCommand {
+				values, _ := amf.Decode(m.Payload)
+				answer, _ = values[0].(string)
+			}
+		}
+		if (answer == "_result") != tc.connected {
+			t.Errorf("%+v: connect is answered by %s", tc, answer)
+		}
+		if tc.connected {
+			c.send(1, "play", 0.0, nil, tc.name)
+			got := ""
+			for !strings.HasSuffix(got, ".Start") && !strings.HasSuffix(got, ".Failed") {
+				got = code(c.next())
+			}
+			if got != tc.played {
+				t.Errorf("%+v: play is answered by %s", tc, got)
+			}
+		}
+		c.nc.Close()
+	}
+	until(t, "nobody is known any more", func() bool {
+		g.guards.mu.Lock()
+		defer g.guards.mu.Unlock()
+		return len(g.rtmpKnown) == 0
+	})
 }

@@ -105,7 +105,7 @@ func (c *sessionConn) callable(r session.Call) (CallFunc, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if max(len(c.calls), c.publisher.underCall()-1) >= c.server.opts.MaxCalls {
-		return nil, lifecycle.ReasonLimit.With("MaxCalls is %d", c.server.opts.MaxCalls)
+		return nil, lifecycle.Reached("MaxCalls", c.server.opts.MaxCalls)
 	}
 	return f, nil
 }

@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"hawser/auth"
+	"hawser/lifecycle"
 	"hawser/ring"
 	"hawser/session"
 	"hawser/stream"
@@ -95,6 +97,9 @@ func newDataFeed(c *sessionConn, s *subject.Subject, start *start, want session.
 		var scratch []byte
 		var b burst
 		return func(item ring.Item[subject.Update]) ([]byte, int) {
+			if _, lost := item.Value.Lost(); lost {
+				return nil, 0 // each feed tells what is lost from where it stands
+			}
 			scratch = appendUpdate(scratch[:0], s, &item)
 			frame := b.frame(scratch, item.Time)
 			return frame, len(frame)
@@ -160,6 +165,13 @@ func (f *dataFeed) fill(dst [][]byte, max int) (out [][]byte, size int) {
 				f.armed = false
 				break
 			}
+			if len(batch[i].Value) == 0 {
+				var more int
+				dst, more = f.damaged(dst, batch[i].Seq)
+				size += more
+				f.armed = false
+				break
+			}
 			dst = join(dst, batch[i].Value)
 			size += len(batch[i].Value)
 		}
@@ -211,13 +223,19 @@ func (f *dataFeed) catchUp(dst [][]byte, from, to uint64, max int) (out [][]byte
 	}
 	at := from
 	if lost := min(tail, to); lost > from {
-		b := textFrame(&session.Message{Type: session.TypeGap, Path: f.path, Epoch: f.subject.Epoch(), GapFrom: from, GapTo: lost})
-		dst, size, at = append(dst, b), len(b), lost
+		dst, size = f.gap(dst, from, lost)
+		at = lost
 	}
 	for at < to && size < max {
 		item, held := updates.At(at)
 		if !held {
 			break
+		}
+		if next, lost := item.Value.Lost(); lost {
+			var more int
+			dst, more = f.gap(dst, at, next)
+			size, at = size+more, next
+			continue
 		}
 		b := websocket.AppendFrame(nil, true, websocket.OpText, appendUpdate(nil, f.subject, &item))
 		dst, size, at = append(dst, b), size+len(b), at+1
@@ -226,11 +244,32 @@ func (f *dataFeed) catchUp(dst [][]byte, from, to uint64, max int) (out [][]byte
 	return dst, size
 }
 
+// gap tells what is lost.
+func (f *dataFeed) gap(dst [][]byte, from, to uint64) ([][]byte, int) {
+	b := textFrame(&session.Message{Type: session.TypeGap, Path: f.path, Epoch: f.subject.Epoch(), GapFrom: from, GapTo: to})
+	return append(dst, b), len(b)
+}
+
+// damaged goes over what was damaged on disk at an offset and behind it.
+func (f *dataFeed) damaged(dst [][]byte, at uint64) (out [][]byte, size int) {
+	next := at + 1
+	if item, held := f.subject.Ring().At(at); held {
+		next, _ = item.Value.Lost()
+	}
+	f.cursor.Seek(next)
+	return f.gap(dst, at, next)
+}
+
 // conflated is what has changed in a record since an offset, as one message; the cursor stands behind it then.
 func (f *dataFeed) conflated(from uint64) []byte {
 	snap := f.subject.Snapshot()
 	m := session.Message{Path: f.path, Epoch: snap.Epoch, At: time.Now().UnixMilli(), Time: snap.Media, HasTime: snap.HasMedia}
 	if snap.Kind == subject.JSON {
+		if patch, now, ok := f.subject.PatchSince(from); ok {
+			m.Type, m.Kind, m.Offset, m.Patch = session.TypeUpdate, session.KindJSON, now-1, patch
+			f.cursor.Seek(now)
+			return textFrame(&m)
+		}
 		m.Type, m.Kind, m.Offset, m.Data = session.TypeUpdate, session.KindJSON, snap.Offset-1, snap.Data
 		f.cursor.Seek(snap.Offset)
 		return textFrame(&m)
@@ -248,70 +287,6 @@ func (f *dataFeed) conflated(from uint64) []byte {
 		return nil // nothing of what is wanted
 	}
 	return textFrame(&m)
-}
-
-// start is where a subscription starts, until the client is told.
-type start struct {
-	kind          session.Kind
-	image         bool // the image of a record, or the document, belongs into the answer
-	hasTime       bool
-	epoch, offset uint64
-	time          time.Duration
-}
-
-// startOf says where a subscription starts.
-func startOf(sub *subject.Subject, r session.Subscribe) *start {
-	snap := sub.Snapshot()
-	m := &start{kind: session.Kind(snap.Kind), epoch: snap.Epoch, offset: snap.Offset, time: snap.Media, hasTime: snap.HasMedia}
-	same := r.From == session.FromOffset && r.Epoch == snap.Epoch && r.Offset <= snap.Offset
-	tail, _ := sub.Ring().Bounds()
-	switch {
-	case snap.Kind == subject.Record && same && canResume(sub, r.Offset), snap.Kind == subject.JSON && same && r.Offset >= tail:
-		m.offset = r.Offset // no image: the client's stands; what has changed since follows
-	case snap.Kind == subject.Record, snap.Kind == subject.JSON:
-		m.image = true
-	case same:
-		m.offset = max(r.Offset, tail)
-	case r.From == session.FromOffset && r.Epoch != snap.Epoch:
-		m.offset = tail // another life: all that it has
-	case r.From == session.FromHistory:
-		m.offset = historyStart(sub, r.Want, snap.Offset)
-	}
-	return m
-}
-
-// historyStart is the place so many messages, or so much time, before the head.
-func historyStart(sub *subject.Subject, want session.Want, head uint64) uint64 {
-	at, _ := sub.Ring().Bounds()
-	if at >= head { // what came meanwhile has pushed it all out
-		return head
-	}
-	if want.Count > 0 && want.Count < head-at {
-		at = head - want.Count
-	}
-	if want.Age <= 0 {
-		return at
-	}
-	oldest := time.Now().Add(-want.Age)
-	low, high := at, head // the first that is not too old lies in between
-	for low < high {
-		middle := low + (high-low)/2
-		if item, held := sub.Ring().At(middle); held && item.Time.Before(oldest) {
-			low = middle + 1
-		} else {
-			high = middle
-		}
-	}
-	return low
-}
-
-// canResume says whether what has changed since an offset can be told, by the updates that are held or by the image.
-func canResume(sub *subject.Subject, offset uint64) bool {
-	if tail, _ := sub.Ring().Bounds(); offset >= tail {
-		return true
-	}
-	_, _, err := sub.ChangedSince(offset)
-	return err == nil
 }
 
 // textFrame is a message as a WebSocket frame.
@@ -365,4 +340,63 @@ func (f *mediaFeed) fill(dst [][]byte, max int) (out [][]byte, size int) {
 func (f *mediaFeed) close() {
 	f.closed.Store(true)
 	f.viewer.Close()
+}
+
+// setPlay is the one place where a play begins or, with nil, ends.
+func (c *sessionConn) setPlay(path string, f *mediaFeed) {
+	old := c.plays[path]
+	c.mu.Lock()
+	if f == nil {
+		delete(c.plays, path)
+	} else {
+		c.plays[path] = f
+	}
+	c.mu.Unlock()
+	if f != nil {
+		c.server.made.came(c, path)
+		return
+	}
+	old.close()
+	c.server.made.left(c, path)
+	c.mu.Lock()
+	why := lifecycle.ReasonDone
+	if c.ended {
+		why = c.reason
+	}
+	c.mu.Unlock()
+	c.server.tellStop(c.hookEvent(path), old.began, why)
+}
+
+func (c *sessionConn) play(r session.Play) {
+	viewer, err := c.view(r)
+	if err != nil {
+		c.machine.Stopped(r.Path)
+		c.send(&session.Message{Type: session.TypeMedia, Path: r.Path, Status: session.StatusGone, Reason: lifecycle.ReasonOf(err)})
+		return
+	}
+	f := &mediaFeed{feedState: feedState{conn: c, path: r.Path, media: true}, viewer: viewer, began: time.Now()}
+	c.setPlay(r.Path, f)
+	c.life.Event(lifecycle.Event{Kind: "play", Path: r.Path})
+	c.bar(f, auth.Play)
+	f.Wake()
+}
+
+func (c *sessionConn) view(r session.Play) (*stream.Viewer, error) {
+	if err := c.may(auth.Play, r.Path); err != nil {
+		return nil, err
+	}
+	if err := c.askPlay(r.Path); err != nil {
+		return nil, err
+	}
+	format := c.server.formats.session
+	if r.From == session.FromOffset {
+		return c.server.streams.ViewFrom(r.Path, format, c.life.ID(), r.Epoch, r.Offset)
+	}
+	return c.server.streams.View(r.Path, format, c.life.ID())
+}
+
+func (c *sessionConn) stop(path string) {
+	if c.plays[path] != nil {
+		c.setPlay(path, nil)
+	}
 }

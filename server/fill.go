@@ -77,6 +77,7 @@ func (c *sessionConn) Fill(dst [][]byte, max int) [][]byte {
 		}
 	}
 	clear(c.taken)
+	c.server.traffic.sessionOut.Add(uint64(size))
 	return dst
 }
 

@@ -27,11 +27,11 @@ func (s *Server) serveFLV(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	if why := s.absent(path); !why.IsZero() && (r.Method == http.MethodHead || !s.hooks.Has(hook.Play)) { // a hook may know another path
+		s.httpError(w, why)
+		return
+	}
 	if r.Method == http.MethodHead {
-		if why := s.absent(path); !why.IsZero() {
-			s.httpError(w, why)
-			return
-		}
 		w.Header().Set("Content-Type", flvType)
 		return
 	}
@@ -119,6 +119,7 @@ func (v *flvViewer) Fill(dst [][]byte, max int) [][]byte {
 	for {
 		var size int
 		dst, size = v.viewer.Fill(dst, max)
+		v.server.traffic.flvOut.Add(uint64(size))
 		switch {
 		case size >= max:
 			return dst

@@ -125,6 +125,7 @@ type flvPacker struct {
 	wrap     wrapping
 	last     []byte
 	body     []byte
+	slab     []byte // packets lie behind each other in it, so that one buffer of a write takes several
 	tracks   []media.Track
 	metadata []byte
 }
@@ -142,7 +143,7 @@ func (p *flvPacker) Pack(item ring.Item[stream.Item]) stream.Packet {
 		if !p.data {
 			return stream.Packet{}
 		}
-		return stream.Packet{Data: p.wrap(nil, flv.TypeScript, it.Frame.DTS, it.Frame.Data)}
+		return stream.Packet{Data: p.place(flv.TypeScript, it.Frame.DTS, it.Frame.Data)}
 	}
 	t := it.State.Track(it.Frame.Track)
 	if t == nil || !p.reads(*t) {
@@ -153,7 +154,24 @@ func (p *flvPacker) Pack(item ring.Item[stream.Item]) stream.Packet {
 	if len(p.body) == 0 {
 		return stream.Packet{}
 	}
-	return stream.Packet{Data: p.wrap(nil, typ, it.Frame.DTS, p.body)}
+	return stream.Packet{Data: p.place(typ, it.Frame.DTS, p.body)}
+}
+
+const (
+	// slabBytes is the size of the arrays that packets are put into: large enough for what a viewer is sent at once, and small beside what a stream keeps.
+	slabBytes = 64 << 10
+	// maxWrapped is about how many bytes a wrapping adds to a body; if they are more, the packet gets an array of its own.
+	maxWrapped = 64
+)
+
+// place wraps a body behind the packet before.
+func (p *flvPacker) place(typ byte, at time.Duration, body []byte) []byte {
+	if need := len(body) + maxWrapped; cap(p.slab)-len(p.slab) < need {
+		p.slab = make([]byte, 0, max(slabBytes, need))
+	}
+	begin := len(p.slab)
+	p.slab = p.wrap(p.slab, typ, at, body)
+	return p.slab[begin:]
 }
 
 // changed gives the parameters and metadata where they are new.

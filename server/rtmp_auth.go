@@ -19,7 +19,7 @@ func (s *Server) guardRTMP(h *rtmp.Handler) *rtmp.Handler {
 	ask := func(a auth.Action, start func(context.Context, *rtmp.Stream) error) func(context.Context, *rtmp.Stream) error {
 		return func(ctx context.Context, st *rtmp.Stream) error {
 			path := st.Path()
-			who, err := s.identifyRTMP(ctx, st)
+			who, err := s.publisherOrPlayer(ctx, st)
 			if err == nil {
 				err = permit(who, a, path)
 			}
@@ -36,6 +36,23 @@ func (s *Server) guardRTMP(h *rtmp.Handler) *rtmp.Handler {
 		return func(st *rtmp.Stream, why lifecycle.Reason) {
 			s.guardStream(st, nil)
 			end(st, why)
+		}
+	}
+	guarded.OnConnect = func(ctx context.Context, c *rtmp.Conn) error {
+		if err := s.knowRTMP(ctx, c); err != nil {
+			return err
+		}
+		if h.OnConnect == nil {
+			return nil
+		}
+		return h.OnConnect(ctx, c)
+	}
+	guarded.OnDisconnect = func(c *rtmp.Conn, why lifecycle.Reason) {
+		s.guards.mu.Lock()
+		delete(s.rtmpKnown, c)
+		s.guards.mu.Unlock()
+		if h.OnDisconnect != nil {
+			h.OnDisconnect(c, why)
 		}
 	}
 	guarded.OnPublish, guarded.OnPlay = ask(auth.Stream, h.OnPublish), ask(auth.Play, h.OnPlay)
@@ -58,17 +75,44 @@ func (s *Server) guardStream(st *rtmp.Stream, release func()) {
 	}
 }
 
-// identifyRTMP says who a client is, by the query of its URL.
-func (s *Server) identifyRTMP(ctx context.Context, st *rtmp.Stream) (auth.Identity, error) {
+// knowRTMP looks at the credentials that stand in the URL of the application: those that are not good end the connection before anything is asked. Without any it goes on, because they may come with
+// the stream's name; which paths are open to somebody can be told only then.
+func (s *Server) knowRTMP(ctx context.Context, c *rtmp.Conn) error {
+	token := queryToken(c.Query())
+	if token == "" {
+		return nil
+	}
+	who, err := s.identifyRTMP(ctx, c, token)
+	if err != nil {
+		return err
+	}
+	s.guards.mu.Lock()
+	defer s.guards.mu.Unlock()
+	s.rtmpKnown[c] = who
+	return nil
+}
+
+// publisherOrPlayer says who asks for a stream: by the query of its name, else as the connection is known.
+func (s *Server) publisherOrPlayer(ctx context.Context, st *rtmp.Stream) (auth.Identity, error) {
+	token := queryToken(st.Query())
+	if token == "" {
+		s.guards.mu.Lock()
+		who := s.rtmpKnown[st.Conn()]
+		s.guards.mu.Unlock()
+		if who != nil {
+			return who, nil
+		}
+	}
+	return s.identifyRTMP(ctx, st.Conn(), token)
+}
+
+// identifyRTMP says who brings a token.
+func (s *Server) identifyRTMP(ctx context.Context, c *rtmp.Conn, token string) (auth.Identity, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.AuthTimeout)
 	defer cancel()
 	var remote netip.Addr
-	if peer, err := netip.ParseAddrPort(st.Conn().RemoteAddr().String()); err == nil {
+	if peer, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil {
 		remote = peer.Addr().Unmap()
-	}
-	token := queryToken(st.Query())
-	if token == "" {
-		token = queryToken(st.Conn().Query())
 	}
 	return s.opts.Auth.Authenticate(ctx, token, remote)
 }

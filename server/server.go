@@ -159,9 +159,11 @@ type Server struct {
 	sources   sources
 	made      made
 	gather    gatherer
+	traffic   traffic
 
 	guards     guards
-	rtmpGuards map[*rtmp.Stream]func() // release those of streams; guarded by guards.mu
+	rtmpGuards map[*rtmp.Stream]func()      // release those of streams; guarded by guards.mu
+	rtmpKnown  map[*rtmp.Conn]auth.Identity // who has brought good credentials to connect; guarded by guards.mu
 
 	callMu sync.Mutex
 	calls  map[string]CallFunc // guarded by callMu
@@ -213,7 +215,7 @@ func New(o Options) *Server {
 		TakeOver: true}
 	s.sessions = sessions{most: o.MaxSessions, perAddress: o.MaxSessionsPerAddress, perUser: o.MaxSessionsPerUser, replace: o.ReplaceSessions}
 	s.memory, s.sources.sessions, s.sources.linger = newMemory(o.Keep, o.MaxSessions), &s.sessions, WantedLinger
-	s.made.server, s.rtmpGuards = s, make(map[*rtmp.Stream]func())
+	s.made.server, s.rtmpGuards, s.rtmpKnown = s, make(map[*rtmp.Stream]func()), make(map[*rtmp.Conn]auth.Identity)
 	o.Streams.Log, o.Subjects.Log = s.log, s.log
 	o.Streams.OnChange = func(info stream.Info) {
 		s.recorder.Changed(info)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"sync"
@@ -14,7 +15,6 @@ import (
 	"hawser/lifecycle"
 	"hawser/netio"
 	"hawser/session"
-	"hawser/stream"
 	"hawser/subject"
 	"hawser/websocket"
 )
@@ -179,6 +179,7 @@ func (c *sessionConn) send(m *session.Message) { c.queue(textFrame(m)) }
 
 // queue queues a frame. A client that does not take its answers is cut: it would not take a goodbye either.
 func (c *sessionConn) queue(frame []byte) {
+	c.server.traffic.sessionOut.Add(uint64(len(frame)))
 	if errors.Is(c.carrier.Queue(frame), netio.ErrSlow) {
 		c.setEnd(lifecycle.ReasonSlow.With("took no answers"))
 		c.carrier.CloseNow()
@@ -199,6 +200,7 @@ func (c *sessionConn) receive(b []byte) {
 	if c.over() {
 		return // what comes after the end does not count
 	}
+	c.server.traffic.sessionIn.Add(uint64(len(b)))
 	c.forget()
 	req, err := c.machine.Receive(b)
 	c.act(req, err)
@@ -304,40 +306,17 @@ func (c *sessionConn) setSub(path string, f subscription) {
 	}
 	c.mu.Unlock()
 	if f != nil {
+		c.server.traffic.subscriptions.Add(1)
 		c.server.sources.follow(path)
 		c.server.made.follow(path)
 		c.server.made.came(c, path)
 		return
 	}
 	old.close()
+	c.server.traffic.subscriptions.Add(-1)
 	c.server.sources.unfollow(path)
 	c.server.made.unfollow(path)
 	c.server.made.left(c, path)
-}
-
-// setPlay is the one place where a play begins or, with nil, ends.
-func (c *sessionConn) setPlay(path string, f *mediaFeed) {
-	old := c.plays[path]
-	c.mu.Lock()
-	if f == nil {
-		delete(c.plays, path)
-	} else {
-		c.plays[path] = f
-	}
-	c.mu.Unlock()
-	if f != nil {
-		c.server.made.came(c, path)
-		return
-	}
-	old.close()
-	c.server.made.left(c, path)
-	c.mu.Lock()
-	why := lifecycle.ReasonDone
-	if c.ended {
-		why = c.reason
-	}
-	c.mu.Unlock()
-	c.server.tellStop(c.hookEvent(path), old.began, why)
 }
 
 func (c *sessionConn) throttle(r session.Throttle) {
@@ -403,10 +382,10 @@ func (c *sessionConn) mayPublish(path string) error {
 		return err
 	}
 	if c.publisher.crowded() {
-		return lifecycle.ReasonLimit.With("%d requests without an answer, %d are allowed", session.MaxInFlight+1, session.MaxInFlight)
+		return lifecycle.Reached("MaxInFlight", session.MaxInFlight)
 	}
 	if !c.rate.take(time.Now()) {
-		return lifecycle.ReasonLimit.With("MaxPublishRate is %g a second", c.rate.perSecond)
+		return lifecycle.Reached("MaxPublishRate", fmt.Sprintf("%g a second", c.rate.perSecond))
 	}
 	return nil
 }
@@ -417,38 +396,4 @@ func reserved(path string) error {
 		return lifecycle.ReasonRefused.With("%s belongs to the server", path)
 	}
 	return nil
-}
-
-func (c *sessionConn) play(r session.Play) {
-	viewer, err := c.view(r)
-	if err != nil {
-		c.machine.Stopped(r.Path)
-		c.send(&session.Message{Type: session.TypeMedia, Path: r.Path, Status: session.StatusGone, Reason: lifecycle.ReasonOf(err)})
-		return
-	}
-	f := &mediaFeed{feedState: feedState{conn: c, path: r.Path, media: true}, viewer: viewer, began: time.Now()}
-	c.setPlay(r.Path, f)
-	c.life.Event(lifecycle.Event{Kind: "play", Path: r.Path})
-	c.bar(f, auth.Play)
-	f.Wake()
-}
-
-func (c *sessionConn) view(r session.Play) (*stream.Viewer, error) {
-	if err := c.may(auth.Play, r.Path); err != nil {
-		return nil, err
-	}
-	if err := c.askPlay(r.Path); err != nil {
-		return nil, err
-	}
-	format := c.server.formats.session
-	if r.From == session.FromOffset {
-		return c.server.streams.ViewFrom(r.Path, format, c.life.ID(), r.Epoch, r.Offset)
-	}
-	return c.server.streams.View(r.Path, format, c.life.ID())
-}
-
-func (c *sessionConn) stop(path string) {
-	if c.plays[path] != nil {
-		c.setPlay(path, nil)
-	}
 }

@@ -33,9 +33,9 @@ func (s *sessions) enter(from netip.Addr) lifecycle.Reason {
 	case s.drained != nil:
 		return lifecycle.ReasonShutdown.With("this server takes no more sessions")
 	case s.count >= s.most:
-		return lifecycle.ReasonLimit.With("MaxSessions is %d", s.most)
+		return lifecycle.Reached("MaxSessions", s.most)
 	case s.perAddress > 0 && s.from[from] >= s.perAddress:
-		return lifecycle.ReasonLimit.With("MaxSessionsPerAddress is %d", s.perAddress)
+		return lifecycle.Reached("MaxSessionsPerAddress", s.perAddress)
 	}
 	s.count++
 	if s.perAddress > 0 {
@@ -73,7 +73,7 @@ func (s *sessions) admit(c *sessionConn) lifecycle.Reason {
 	if s.perUser > 0 && len(s.users[user]) >= s.perUser {
 		if !s.replace {
 			s.mu.Unlock()
-			return lifecycle.ReasonLimit.With("MaxSessionsPerUser is %d", s.perUser)
+			return lifecycle.Reached("MaxSessionsPerUser", s.perUser)
 		}
 		oldest = s.users[user][0]
 		s.users[user] = slices.Delete(s.users[user], 0, 1)

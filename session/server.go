@@ -313,7 +313,7 @@ func (s *Server) enter(set *map[string]struct{}, m *Message, answer Type) error 
 		if m.Type == TypePlay {
 			text = "at most %d plays a session"
 		}
-		return &Error{Reason: lifecycle.ReasonLimit.With(text, s.o.MaxSubscriptions), Path: m.Path, refuses: answer}
+		return &Error{Reason: lifecycle.Reached("MaxSubscriptions", s.o.MaxSubscriptions).With(text, s.o.MaxSubscriptions), Path: m.Path, refuses: answer}
 	}
 	if *set == nil {
 		*set = make(map[string]struct{})

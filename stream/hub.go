@@ -242,7 +242,7 @@ func (h *Hub) hold(path string) (*Stream, error) {
 	s := h.streams[path]
 	if s == nil {
 		if len(h.streams) >= h.opts.MaxStreams {
-			return nil, lifecycle.ReasonLimit.With("MaxStreams is %d", h.opts.MaxStreams)
+			return nil, lifecycle.Reached("MaxStreams", h.opts.MaxStreams)
 		}
 		now := h.opts.Now()
 		s = &Stream{hub: h, path: path, since: now, frames: ring.New[Item](rand.Uint64()>>1, 0, h.opts.Limits), state: &State{}}

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"sync"
@@ -340,4 +341,16 @@ func BenchmarkFanOut(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/viewer")
+}
+
+// Packets that lie behind each other in one array are one buffer, others are not.
+func TestAppendPacket(t *testing.T) {
+	slab := []byte("abcdefgh")
+	var dst [][]byte
+	for _, b := range [][]byte{slab[0:2], slab[2:5], slab[6:7], slab[7:8:8], []byte("x"), slab[0:1:1], slab[1:2]} {
+		dst = appendPacket(dst, b)
+	}
+	if got := fmt.Sprintf("%s", dst); got != "[abcde gh x a b]" {
+		t.Errorf("got %s", got)
+	}
 }

@@ -16,7 +16,8 @@ const viewerBatch = 32
 // viewerBatches are the borrowed places that viewers read into, so that a viewer holds none.
 var viewerBatches = sync.Pool{New: func() any { return new([viewerBatch]ring.Item[Packet]) }}
 
-// Packet is a ring item in the bytes of one wire format. Data may be empty: not every format has something to say about every item.
+// Packet is a ring item in the bytes of one wire format. Data may be empty: not every format has something to say about every item. Where the Data of two packets lie behind each other in one array, and the
+// capacity of the first reaches over the second, viewers get them as one buffer.
 type Packet struct {
 	Data []byte
 	// End says that viewers of this format end here.
@@ -47,19 +48,20 @@ type Format struct {
 
 // Viewer follows a stream in one format. Fill and Arm must not run at once; Close may run at any time.
 type Viewer struct {
-	stream *Stream
+	// What each Fill looks at stands together: between two rounds of many viewers the memory of each is to be fetched anew.
+	cursor  *ring.Cursor[Packet]
+	stream  *Stream
+	begun   bool
+	needKey bool // packets are left out until one with Key
+	resume  bool // it is to begin at from, if that can be, and may lag until it has caught up
+	ended   bool
+	skipped uint64 // left out since the last prelude
+
 	format Format
 	output *ring.Output[Packet]
-	cursor *ring.Cursor[Packet]
 	by     string
-	resume bool   // it is to begin at from, if that can be, and may lag until it has caught up
-	from   uint64 // the next frame wanted
-
-	begun   bool
-	needKey bool   // packets are left out until one with Key
-	skipped uint64 // left out since the last prelude
-	ended   bool
-	why     lifecycle.Reason // of ended
+	from   uint64           // the next frame wanted
+	why    lifecycle.Reason // of ended
 
 	skips int       // how often packets were left out since
 	since time.Time // when the present SkipWindow began
@@ -162,10 +164,11 @@ func (v *Viewer) Fill(dst [][]byte, max int) (out [][]byte, size int) {
 	batch := viewerBatches.Get().(*[viewerBatch]ring.Item[Packet])
 	defer viewerBatches.Put(batch)
 	for size < max && !v.ended {
-		from := v.cursor.Seq()
-		n, missed, err := v.cursor.Read(batch[:min(viewerBatch, 1+(max-size)/512)])
+		most := min(viewerBatch, 1+(max-size)/512)
+		n, missed, err := v.cursor.Read(batch[:most])
 		switch {
 		case missed > 0:
+			from := v.cursor.Seq() - uint64(n) - missed
 			v.fallBehind(from, from+missed)
 		case n == 0:
 			v.resume = false
@@ -175,7 +178,10 @@ func (v *Viewer) Fill(dst [][]byte, max int) (out [][]byte, size int) {
 			return dst, size
 		case v.tooLate(batch[0].Time) && v.skip(batch[0].Seq):
 		default:
-			dst, size = v.handAll(dst, size, max, batch[:n])
+			if dst, size = v.handAll(dst, size, max, batch[:n]); n < most { // that was all; Arm says whether there is more by now
+				v.resume = false
+				max = 0
+			}
 		}
 		clear(batch[:n])
 	}
@@ -231,13 +237,25 @@ func (v *Viewer) hand(dst [][]byte, size int, item ring.Item[Packet]) ([][]byte,
 			v.skipped++
 		}
 	case len(p.Data) > 0:
-		dst = append(dst, p.Data)
+		dst = appendPacket(dst, p.Data)
 		size += len(p.Data)
 	}
 	if p.End {
 		v.end(lifecycle.ReasonGone)
 	}
 	return dst, size
+}
+
+// appendPacket appends a packet, to the buffer before it where that ends where the packet begins: a write takes one long buffer with less effort than several.
+func appendPacket(dst [][]byte, b []byte) [][]byte {
+	if n := len(dst); n > 0 {
+		last := dst[n-1]
+		if end := len(last); cap(last) >= end+len(b) && &last[:end+1][end] == &b[0] {
+			dst[n-1] = last[:end+len(b)]
+			return dst
+		}
+	}
+	return append(dst, b)
 }
 
 func (v *Viewer) prelude(dst [][]byte, at uint64, state *State, skipped uint64) ([][]byte, int) {

@@ -95,3 +95,59 @@ func TestTTL(t *testing.T) {
 		t.Error("it is still there")
 	}
 }
+
+// What is folded says the same as one patch after the other, to every document; where nothing can say it, it is not folded.
+func TestFoldPatches(t *testing.T) {
+	documents := []string{``, `null`, `1`, `{}`, `{"a":1}`, `{"a":{"b":1}}`, `{"a":{"b":{"c":1}},"d":2}`, `{"a":[1],"b":{"b":2}}`}
+	patches := []string{`{}`, `{"a":2}`, `{"a":null}`, `{"a":{"b":3}}`, `{"a":{"b":null}}`, `{"a":{"b":{"c":null,"d":1}}}`, `{"a":[2],"b":3}`, `{"d":{}}`, `{"a":1,"a":{"x":1}}`, `{"b":{"b":null}}`}
+	folded := 0
+	for _, first := range patches {
+		for _, second := range patches {
+			both, ok := foldPatches([]byte(first), []byte(second))
+			if !ok {
+				continue
+			}
+			folded++
+			for _, d := range documents {
+				var got, want any
+				one, two := merge([]byte(d), both), merge(merge([]byte(d), []byte(first)), []byte(second))
+				if json.Unmarshal(one, &got) != nil || json.Unmarshal(two, &want) != nil || !reflect.DeepEqual(got, want) {
+					t.Errorf("%s, then %s, on %q: folded to %s gives %s, want %s", first, second, d, both, one, two)
+				}
+			}
+		}
+	}
+	if folded < len(patches)*len(patches)/2 {
+		t.Errorf("only %d pairs were folded", folded)
+	}
+	for _, pair := range [][2]string{{`{"a":null}`, `{"a":{"b":1}}`}, {`{"a":1}`, `{"a":{"b":1}}`}} {
+		if both, ok := foldPatches([]byte(pair[0]), []byte(pair[1])); ok {
+			t.Errorf("%q are folded to %s, which leaves what was at a", pair, both)
+		}
+	}
+}
+
+func TestPatchSince(t *testing.T) {
+	h := NewHub(Options{})
+	publish := func(u Update) {
+		t.Helper()
+		if _, _, err := h.Publish("/doc", JSON, u); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish(Update{Data: []byte(`{"price":1,"title":"a long title that makes the whole longer than what changes","bids":{}}`)})
+	publish(Update{Patch: []byte(`{"price":2}`)})
+	publish(Update{Patch: []byte(`{"bids":{"ann":2}}`)})
+	publish(Update{Patch: []byte(`{"price":3,"bids":{"bob":3}}`)})
+	s := h.Find("/doc")
+	for from, want := range map[uint64]string{1: `{"price":3,"bids":{"ann":2,"bob":3}}`, 3: `{"price":3,"bids":{"bob":3}}`, 0: "", 4: "", 9: ""} {
+		if got, now, ok := s.PatchSince(from); string(got) != want || ok != (want != "") || now != 4 {
+			t.Errorf("since %d: %s, %d, %v; want %q", from, got, now, ok, want)
+		}
+	}
+	publish(Update{Patch: []byte(`{"bids":null}`)})
+	publish(Update{Patch: []byte(`{"bids":{"eve":4}}`)})
+	if got, _, ok := s.PatchSince(4); ok {
+		t.Errorf("what cannot be folded is folded to %s", got)
+	}
+}

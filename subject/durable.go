@@ -18,7 +18,7 @@ const (
 	EventStore = "store"
 	// EventRestored: what was on disk is there again; Detail says how much. With a Reason something of it was damaged.
 	EventRestored = "restored"
-	// EventDamaged: offsets of the subject at Path are lost on disk; Detail says which. What a log has before them is not restored.
+	// EventDamaged: offsets of the subject at Path are lost on disk; Detail says which. A log has them as Update.Lost.
 	EventDamaged = "damaged"
 )
 
@@ -140,6 +140,9 @@ func (j *journal) write(snap *store.Snapshot) {
 		}
 		snap.Add(b)
 		for i := range items {
+			if _, lost := items[i].Value.Lost(); lost {
+				continue // its offset is missing on disk, as it was
+			}
 			b = appendUpdateEntry(b[:0], s.path, s.Epoch(), items[i].Seq, Log, &items[i].Value)
 			snap.Add(b)
 		}

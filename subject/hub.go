@@ -181,7 +181,7 @@ func (h *Hub) open(path string) (*Subject, error) {
 		case h.closed:
 			return nil, lifecycle.ReasonShutdown
 		case len(h.subjects) >= h.o.MaxSubjects:
-			return nil, lifecycle.ReasonLimit.With("%d subjects, no more are allowed", len(h.subjects))
+			return nil, lifecycle.Reached("MaxSubjects", h.o.MaxSubjects)
 		}
 		path = strings.Clone(path)
 		s = newSubject(h, path)

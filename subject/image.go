@@ -2,9 +2,10 @@ package subject
 
 import (
 	"bytes"
-	"fmt"
 	"slices"
 	"strings"
+
+	"hawser/lifecycle"
 )
 
 // smallMessage is the size in bytes up to which the image may hold on to the whole message that a value came in.
@@ -37,7 +38,7 @@ func fieldSize(name string, value []byte) int64 {
 }
 
 // check says why fields cannot be folded in within the limits, "" when they can. A name that stands twice in fields counts twice.
-func (m *image) check(fields []Field, maxFields int, maxBytes int64) string {
+func (m *image) check(fields []Field, maxFields int, maxBytes int64) lifecycle.Reason {
 	m.checks++
 	live, size := m.live, m.bytes
 	for _, f := range fields {
@@ -52,12 +53,12 @@ func (m *image) check(fields []Field, maxFields int, maxBytes int64) string {
 		}
 	}
 	if live > maxFields {
-		return fmt.Sprintf("%d fields, at most %d are allowed", live, maxFields)
+		return lifecycle.Reached("MaxFields", maxFields).With("%d fields, at most %d are allowed", live, maxFields)
 	}
 	if size > maxBytes {
-		return fmt.Sprintf("an image of %d bytes, at most %d are allowed", size, maxBytes)
+		return lifecycle.Reached("MaxImage", maxBytes).With("an image of %d bytes, at most %d are allowed", size, maxBytes)
 	}
-	return ""
+	return lifecycle.Reason{}
 }
 
 // fold puts the fields of the update at an offset into the image; at most maxRemoved removals are remembered after it.

@@ -82,7 +82,7 @@ func (j *journal) put(p *pending) error {
 	case j.closed:
 		return lifecycle.ReasonShutdown
 	case p.kind != None && j.bytes > 0 && j.bytes+size > j.o.MaxWaiting:
-		return lifecycle.ReasonLimit.With("%d bytes wait for the disk, MaxWaiting is %d", j.bytes, j.o.MaxWaiting)
+		return lifecycle.Reached("MaxWaiting", j.o.MaxWaiting)
 	}
 	j.bytes += size
 	j.queue = append(j.queue, p)

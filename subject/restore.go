@@ -2,6 +2,7 @@ package subject
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 
@@ -121,10 +122,22 @@ func (r *restorer) update(h *entryHead, u *Update) {
 		return
 	case h.offset > s.next:
 		r.lost(s, s.next, h.offset)
-		s.startAt(h)
+		s.skip(h)
 	}
 	s.changeLocked(h.kind, u)
 	s.ring.Append(*u, u.cost(), u.At)
+}
+
+// skip goes over what is lost before an update. A log keeps what it has before that, as far as its bound reaches.
+func (s *Subject) skip(h *entryHead) {
+	if s.kind != Log || h.kind != Log || h.offset-s.next >= uint64(cmp.Or(s.hub.o.Limits.Count, DefaultCount)) {
+		s.startAt(h)
+		return
+	}
+	for ; s.next < h.offset; s.next++ {
+		u := Update{At: h.at, lost: h.offset}
+		s.ring.Append(u, u.cost(), u.At)
+	}
 }
 
 func (r *restorer) lost(s *Subject, from, to uint64) {

@@ -82,7 +82,12 @@ type Update struct {
 	// Publisher and ID name the request, so that it can be told after a restart that it was done; both are kept of durable subjects only. Empty: nobody will ask.
 	Publisher string
 	ID        uint64
+
+	lost uint64 // see Lost
 }
+
+// Lost says that the update at this offset, and all up to before next, were damaged on disk: they stand in a log's history so that what is before them is not lost too.
+func (u *Update) Lost() (next uint64, is bool) { return u.lost, u.lost > 0 }
 
 // Field is a named value of a record.
 type Field struct {
@@ -274,19 +279,19 @@ func (s *Subject) fold(kind Kind, u *Update) (first bool, err error) {
 // checkLocked says why an update cannot be folded in.
 func (s *Subject) checkLocked(kind Kind, u *Update) error {
 	o := &s.hub.o
-	text := ""
+	var why lifecycle.Reason
 	switch {
 	case s.removed:
 		return errRemoved
 	case s.kind != None && s.kind != kind:
 		return lifecycle.ReasonBadRequest.With("the subject is a %v, not a %v", s.kind, kind)
 	case kind == JSON:
-		text = s.doc.check(u, o.MaxImage)
+		why = s.doc.check(u, o.MaxImage)
 	case kind == Record:
-		text = s.image.check(u.Fields, o.MaxFields, o.MaxImage)
+		why = s.image.check(u.Fields, o.MaxFields, o.MaxImage)
 	}
-	if text != "" {
-		return lifecycle.ReasonLimit.With("%s", text)
+	if !why.IsZero() {
+		return why
 	}
 	return nil
 }

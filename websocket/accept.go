@@ -31,7 +31,7 @@ func Accept(w http.ResponseWriter, r *http.Request, options *AcceptOptions) (*Co
 	}
 	agreed, herr := checkRequest(r, &o)
 	if herr != nil {
-		refuse(w, herr)
+		refuse(w, r, herr)
 		return nil, herr
 	}
 	var nc net.Conn
@@ -44,7 +44,7 @@ func Accept(w http.ResponseWriter, r *http.Request, options *AcceptOptions) (*Co
 	var cannot *HandshakeError
 	switch {
 	case errors.As(err, &cannot):
-		refuse(w, cannot)
+		refuse(w, r, cannot)
 		return nil, cannot
 	case err != nil:
 		return nil, fmt.Errorf("websocket: accept: %w", err)
@@ -56,11 +56,17 @@ func Accept(w http.ResponseWriter, r *http.Request, options *AcceptOptions) (*Co
 }
 
 // refuse answers a request that does not become a WebSocket.
-func refuse(w http.ResponseWriter, e *HandshakeError) {
-	if e.Status == http.StatusUpgradeRequired {
+func refuse(w http.ResponseWriter, r *http.Request, e *HandshakeError) {
+	if r.ContentLength != 0 && r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close") // instead of waiting for the body
+	}
+	switch e.Status {
+	case http.StatusUpgradeRequired:
 		w.Header().Set("Upgrade", "websocket")
 		w.Header().Set("Connection", "Upgrade")
 		w.Header().Set("Sec-WebSocket-Version", version)
+	case http.StatusMethodNotAllowed:
+		w.Header().Set("Allow", http.MethodGet)
 	}
 	http.Error(w, e.Reason, e.Status)
 }
@@ -114,6 +120,9 @@ func checkRequest(r *http.Request, o *AcceptOptions) (agreement, *HandshakeError
 	bad := func(status int, format string, args ...any) (agreement, *HandshakeError) {
 		return agreement{}, noUpgrade(status, format, args...)
 	}
+	if origins := r.Header.Values("Origin"); len(origins) > 1 {
+		return bad(http.StatusBadRequest, "Origin is there more than once (RFC 6454 section 7.3)")
+	}
 	if origin := r.Header.Get("Origin"); !originAllowed(origin, r.Host, o.Origins) {
 		return bad(http.StatusForbidden, "origin %q is not allowed", origin)
 	}
@@ -144,6 +153,10 @@ func checkUpgrade(r *http.Request, _ *AcceptOptions) *HandshakeError {
 		return noUpgrade(http.StatusUpgradeRequired, "this address speaks WebSocket: the request has no Connection: Upgrade and Upgrade: websocket")
 	case r.Method != http.MethodGet:
 		return noUpgrade(http.StatusMethodNotAllowed, "a WebSocket starts with GET, not %s", r.Method)
+	case r.ContentLength != 0: // what follows would be the body, and not frames
+		return noUpgrade(http.StatusBadRequest, "a request for a WebSocket has no body (RFC 9110 section 7.8)")
+	case len(r.Header.Values("Sec-WebSocket-Version")) > 1:
+		return noUpgrade(http.StatusBadRequest, "Sec-WebSocket-Version is there more than once (RFC 6455 section 11.3.5)")
 	case r.Header.Get("Sec-WebSocket-Version") != version:
 		return noUpgrade(http.StatusUpgradeRequired, "version %q of WebSocket is not known, only %s is", r.Header.Get("Sec-WebSocket-Version"), version)
 	case len(r.Header.Values("Sec-WebSocket-Key")) != 1 || !validKey(r.Header.Get("Sec-WebSocket-Key")):

@@ -83,6 +83,11 @@ func TestConformanceServerHandshake(t *testing.T) {
 		{"another Upgrade", asked.with("Upgrade: websockets"), options, 426, ""},
 		{"no Connection", asked.with("Connection:"), options, 426, ""},
 		{"another Connection", asked.with("Connection: keep-alive"), options, 426, ""},
+		{"a body", asked.and("Content-Length: 5"), options, 400, ""},
+		{"a body in chunks", asked.and("Transfer-Encoding: chunked"), options, 400, ""},
+		{"an empty body", asked.and("Content-Length: 0"), options, 101, ""},
+		{"two versions", asked.and("Sec-WebSocket-Version: 8"), options, 400, ""},
+		{"two origins", asked.and("Origin: http://server.example.com", "Origin: http://evil.example.com"), options, 400, ""},
 		{"no version", asked.with("Sec-WebSocket-Version:"), options, 426, ""},
 		{"version 0", asked.with("Sec-WebSocket-Version: 0"), options, 426, ""},
 		{"version 8", asked.with("Sec-WebSocket-Version: 8"), options, 426, ""},
@@ -108,6 +113,9 @@ func TestConformanceServerHandshake(t *testing.T) {
 				}
 				if tt.status == http.StatusUpgradeRequired && (resp.Header.Get("Sec-WebSocket-Version") != "13" || resp.Header.Get("Upgrade") != "websocket") {
 					t.Errorf("the answer 426 has %v", resp.Header)
+				}
+				if tt.status == http.StatusMethodNotAllowed && resp.Header.Get("Allow") != "GET" {
+					t.Errorf("the answer 405 has %v", resp.Header)
 				}
 				if tt.status == http.StatusSwitchingProtocols {
 					checkAcceptance(t, p, resp, tt.chosen)

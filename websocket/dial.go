@@ -331,7 +331,9 @@ func (d *dialer) judge(resp *http.Response, key string) (agreed agreement, reaso
 		return agreed, fmt.Sprintf("the answer's Upgrade is %q, want websocket", h.Get("Upgrade"))
 	case !hasToken(h, "Connection", "Upgrade"):
 		return agreed, fmt.Sprintf("the answer's Connection is %q, want Upgrade", h.Get("Connection"))
-	case len(h.Values("Sec-WebSocket-Accept")) != 1 || strings.TrimSpace(h.Get("Sec-WebSocket-Accept")) != acceptKey(key):
+	case len(h.Values("Sec-WebSocket-Accept")) > 1:
+		return agreed, "the answer's Sec-WebSocket-Accept is there more than once"
+	case strings.TrimSpace(h.Get("Sec-WebSocket-Accept")) != acceptKey(key):
 		return agreed, fmt.Sprintf("the answer's Sec-WebSocket-Accept is %q, want %q", h.Get("Sec-WebSocket-Accept"), acceptKey(key))
 	}
 	return d.judgeChoice(h)

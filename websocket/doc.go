@@ -59,6 +59,9 @@
 // Conn.Close does the whole close handshake; Conn.CloseNow does none. Every error after the end is a *CloseError, which is net.ErrClosed to errors.Is. It, the *HandshakeError of a server that refuses and the *ProxyError of a proxy
 // that does, hold a lifecycle.Reason for errors.As: one word for logs, and whether another attempt makes sense.
 //
+// A server's WebSockets are not http.Server's any more once they are accepted: Shutdown does not end them, so the program closes them itself, with CloseGoingAway. How long a client may take for its request is
+// http.Server.ReadHeaderTimeout, which should be set.
+//
 // # HTTP/2
 //
 // With AcceptOptions.HTTP2 and DialOptions.HTTP2 a WebSocket is a stream of an HTTP/2 connection, which it shares with others; all else is the same. net/http announces to clients that it takes such streams only if the

@@ -82,8 +82,11 @@ type CloseError struct {
 // Error returns for example `websocket: closed by the peer: 1001 "going away"`.
 func (e *CloseError) Error() string {
 	who := map[Side]string{Local: "closed by this side", Remote: "closed by the peer"}[e.Side]
-	if who == "" {
+	switch {
+	case who == "":
 		who = "connection lost"
+	case errors.As(e.Err, new(*Violation)): // the peer is at fault, but it is this side that closed
+		who = "closed by this side"
 	}
 	s := fmt.Sprintf("websocket: %s: %d", who, e.Code)
 	if e.Reason != "" {

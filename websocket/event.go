@@ -40,7 +40,8 @@ const (
 	Closing
 	// Closed: the close handshake is complete; nothing may be sent any more. Code and Reason, as received, are set. Disconnected follows.
 	Closed
-	// Disconnected: the connection is gone. Err (a *CloseError), Code, Reason and Graceful are set; Graceful tells a complete close handshake, or a Rejected, from a failure.
+	// Disconnected: the connection is gone. Err, Code, Reason and Graceful are set. Err is a *CloseError, but what ended the attempt where there was no connection yet: after Rejected, or
+	// when the context ended. Graceful tells a complete close handshake, or a Rejected, from a failure.
 	Disconnected
 	// BackOff: a persistent Client waits for Delay before it tries again. Attempt is the one that has ended.
 	BackOff

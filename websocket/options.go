@@ -104,8 +104,7 @@ type DialOptions struct {
 	// HandshakeTimeout bounds all until the connection is open; 0 means DefaultHandshakeTimeout, negative that only the context does.
 	HandshakeTimeout time.Duration
 
-	// The rest is as in AcceptOptions.
-
+	// Compression and all that follow are as in AcceptOptions.
 	Compression  *Deflate
 	Extensions   []Extension
 	MaxMessage   int64

@@ -2,6 +2,7 @@
 // messages that were written before, all of which are read. docs/durable.md has the table.
 //
 //	go run . -size 1000000000
+//	go run . -size 1000000000 -only hawser
 package main
 
 import (
@@ -38,10 +39,14 @@ var kinds = []struct {
 func main() {
 	size := flag.Int("size", 1e9, "bytes of messages to start with")
 	span := flag.Duration("for", 3*time.Second, "how long to publish")
+	only := flag.String("only", "", "the one store to measure; all by default")
 	flag.Parse()
 	fmt.Println("| store | messages/s | bytes on disk a message | start, all read | bytes on disk then |")
 	fmt.Println("| --- | --- | --- | --- | --- |")
 	for _, k := range kinds {
+		if *only != "" && *only != k.name {
+			continue
+		}
 		if err := measure(k.name, k.open, *size/messageSize, *span); err != nil {
 			fmt.Fprintf(os.Stderr, "%s: %v\n", k.name, err)
 		}

@@ -41,11 +41,11 @@ func benchCommand() *cobra.Command {
 	var o benchOptions
 	c := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure what viewers cost, beside bare loops of writes and nginx",
+		Short: "Measure what viewers cost, beside bare loops of writes and other servers",
 		Long: `Publish one stream to a server of its own and let many viewers follow it; then let a bare loop write the same amount
 of bytes to as many sockets. For RTMP that is done with every message written by itself, with sound that waits for the
-next picture (the server's default), and with all waiting for 40 ms; and with nginx and its rtmp module if they are
-installed. The server, and then each of the others, has one processor for itself; the publisher and the viewers have
+next picture (the server's default), and with all waiting for 40 ms; and with nginx and its rtmp module, and lal
+(a program lalserver in PATH), if they are installed. The server, and then each of the others, has one processor for itself; the publisher and the viewers have
 another. Nothing else should run on the machine.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context(), c.OutOrStdout()) },
@@ -83,8 +83,10 @@ func (o *benchOptions) contenders() ([]contender, error) {
 			hawserContender("hawser-sound", "bare-sound", "rtmp", "--rtmp-gather-sound", sound), bareContender("bare-sound", "--gather-sound", sound),
 			hawserContender("hawser-40ms", "bare-40ms", "rtmp", "--rtmp-gather", all), bareContender("bare-40ms", "--gather", all),
 		}
-		if nginx, ok := nginxContender(); ok {
-			list = append(list, nginx)
+		for _, peer := range []func() (contender, bool){nginxContender, lalContender} {
+			if c, ok := peer(); ok {
+				list = append(list, c)
+			}
 		}
 	default:
 		return nil, fmt.Errorf("bench: protocol %q: want rtmp or session", o.protocol)
@@ -162,7 +164,7 @@ func (o *benchOptions) report(w io.Writer, list []contender, results [][]benchRe
 	_, err := fmt.Fprintln(w, `
 Added latency is beside the bare loop that writes each message at once. Where the viewers' processor is full, the latencies are its own.
 Memory is by how much the second half of the viewers lets the process's resident memory grow, when garbage is collected and free memory given back, and at once before
-that; the system's buffers of their sockets are not in it. nginx cannot be told to give anything back.`)
+that; the system's buffers of their sockets are not in it. nginx and lal cannot be told to give anything back.`)
 	return err
 }
 

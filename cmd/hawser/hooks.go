@@ -26,7 +26,7 @@ type hookFlags struct {
 // add adds them to a command.
 func (o *hookFlags) add(c *cobra.Command) {
 	f := c.Flags()
-	f.StringArrayVar(&o.urls, "hook-url", nil, "URL or EVENT=URL: a webhook that is asked or told what RTMP clients do; may be given more than once. Events: "+strings.Join(hook.Events, ", ")+
+	f.StringArrayVar(&o.urls, "hook-url", nil, "URL or EVENT=URL: a webhook that is asked or told what RTMP clients do, and of sessions and HTTP who watches and what data is published (play, stop, publish_data); may be given more than once. Events: "+strings.Join(hook.Events, ", ")+
 		". Those of packets must be named, and mean data messages unless "+hook.AllPackets+" follows")
 	f.StringArrayVar(&o.commands, "hook-command", nil, "COMMAND or EVENT=COMMAND: the same with a program, its words parted by spaces; the event is in its environment, HAWSER_EVENT, HAWSER_PATH and so on")
 	f.BoolVar(&o.shell, "hook-shell", false, "run the commands of --hook-command by /bin/sh -c")

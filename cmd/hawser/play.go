@@ -24,6 +24,7 @@ type playOptions struct {
 	out      string
 	json     bool
 	duration time.Duration
+	credentials
 }
 
 // playCommand makes `hawser play`.
@@ -47,6 +48,7 @@ ends when the stream does, after --for, or when it is interrupted.`,
 			return nil
 		},
 	}
+	o.credentials.flags(c)
 	c.Flags().StringVar(&o.out, "out", "", "file to write as FLV; - is standard output")
 	c.Flags().BoolVar(&o.json, "json", false, "print JSON objects, one a line")
 	c.Flags().DurationVar(&o.duration, "for", 0, "stop after this time")
@@ -79,10 +81,10 @@ func (o *playOptions) run(c *cobra.Command, address string) error {
 		err = o.write(ctx, c, address, play)
 	case u.Scheme == "rtmp" || u.Scheme == "rtmps":
 		w := &watcher{out: newPrinter(c.OutOrStdout(), o.json), protocol: protocolRTMP}
-		err = w.rtmp(ctx, address)
+		err = w.rtmp(ctx, rtmpWith(address, o.token))
 	default:
 		p := &tagPrinter{watcher: watcher{out: newPrinter(c.OutOrStdout(), o.json), protocol: protocol}, began: time.Now()}
-		err = play(ctx, address, p.tag)
+		err = play(ctx, address, o.token, p.tag)
 		p.total(time.Now())
 	}
 	if ctx.Err() != nil { // interrupted, or --for is over
@@ -106,7 +108,7 @@ func (o *playOptions) write(ctx context.Context, c *cobra.Command, address strin
 	w.Write(flv.AppendHeader(nil, true, true))
 	var b []byte
 	tags, size, began := 0, 0, time.Now()
-	err = play(ctx, address, func(t flv.Tag) error {
+	err = play(ctx, address, o.token, func(t flv.Tag) error {
 		b = flv.AppendTag(b[:0], t)
 		tags++
 		size += len(t.Data)
@@ -119,10 +121,10 @@ func (o *playOptions) write(ctx context.Context, c *cobra.Command, address strin
 }
 
 // player plays a stream to its end, and hands out its tags.
-type player func(ctx context.Context, address string, tag func(flv.Tag) error) error
+type player func(ctx context.Context, address, token string, tag func(flv.Tag) error) error
 
-func playRTMP(ctx context.Context, address string, tag func(flv.Tag) error) error {
-	c, err := rtmp.Dial(ctx, address, nil)
+func playRTMP(ctx context.Context, address, token string, tag func(flv.Tag) error) error {
+	c, err := rtmp.Dial(ctx, rtmpWith(address, token), nil)
 	if err != nil {
 		return err
 	}
@@ -144,10 +146,13 @@ func playRTMP(ctx context.Context, address string, tag func(flv.Tag) error) erro
 	return nil
 }
 
-func playHTTP(ctx context.Context, address string, tag func(flv.Tag) error) error {
+func playHTTP(ctx context.Context, address, token string, tag func(flv.Tag) error) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return err
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

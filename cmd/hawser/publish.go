@@ -32,6 +32,7 @@ type publishOptions struct {
 	loop   bool
 	json   bool
 	window int
+	credentials
 }
 
 // publishCommand makes `hawser publish`.
@@ -63,6 +64,7 @@ or when the command is interrupted.`,
 	f := c.Flags()
 	f.StringVar(&o.server, "server", defaultServer, "server to publish data to")
 	f.StringVar(&o.rtmp, "rtmp", defaultRTMP, "server to publish media to")
+	o.credentials.flags(c)
 	f.StringVar(&o.whip, "whip", "", "server to publish media to over WebRTC (WHIP) in place of RTMP, such as http://localhost:8080")
 	f.BoolVar(&o.record, "record", false, "PATH is a record: lines are JSON objects, or fields are arguments")
 	f.BoolVar(&o.loop, "loop", false, "repeat the file for ever, as one stream")
@@ -104,7 +106,7 @@ func (o *publishOptions) data(c *cobra.Command, path string, args []string) erro
 		}
 		in = bytes.NewReader(object)
 	}
-	s, err := connect(c.Context(), target)
+	s, err := connect(c.Context(), target, o.credentials.session(o.server))
 	if err != nil {
 		return err
 	}
@@ -125,8 +127,8 @@ func (o *publishOptions) data(c *cobra.Command, path string, args []string) erro
 }
 
 // connect logs in to a server, at the first attempt or not at all.
-func connect(ctx context.Context, url string) (*client.Client, error) {
-	s, err := client.New(client.Options{Servers: []string{url}})
+func connect(ctx context.Context, url, token string) (*client.Client, error) {
+	s, err := client.New(client.Options{Servers: []string{url}, Token: token})
 	if err != nil {
 		return nil, err
 	}

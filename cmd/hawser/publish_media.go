@@ -34,7 +34,7 @@ func (o *publishOptions) media(c *cobra.Command, path string, args []string) err
 	m := mediaPush{
 		watcher: watcher{out: newPrinter(c.OutOrStdout(), o.json), protocol: protocolRTMP},
 		push:    flvPush{loop: o.loop, open: func() (io.ReadCloser, error) { return os.Open(args[0]) }},
-		target:  target,
+		target:  rtmpWith(target, o.credentials.session(target)),
 	}
 	err = m.run(c.Context())
 	fmt.Fprintf(c.ErrOrStderr(), "published %v\n", &m.push)

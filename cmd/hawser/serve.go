@@ -103,6 +103,8 @@ type serveOptions struct {
 	dataDir     string
 	hooks       hookFlags
 	rtc         rtcFlags
+
+	strictCodecs bool
 }
 
 // serveCommand makes `hawser serve`.
@@ -162,6 +164,7 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 	c.Flags().Int64Var(&o.maxStart, "max-start", 0, "the most bytes sent at once to a viewer that begins; in a longer group of pictures it begins with a still picture; 0 is no bound")
 	c.Flags().DurationVar(&o.gather.All, "rtmp-gather", 0, "how long media wait for more of it on the way to RTMP and HTTP-FLV viewers: fewer writes for so much latency")
 	c.Flags().DurationVar(&o.gather.Sound, "rtmp-gather-sound", server.DefaultGatherSound, "how long sound alone may wait there for the next picture; 0 is not at all")
+	c.Flags().BoolVar(&o.strictCodecs, "strict-codecs", false, "leave out, for RTMP players that have said nothing of codecs, what plain RTMP has no form for (HEVC, AV1, Opus, ...), and tell them; ffmpeg from 6.1 on reads that and does not say so")
 	c.Flags().StringSliceVar(&o.origins, "origin", nil, "an origin on another host whose pages may open sessions and publish, such as https://example.org; * allows all")
 	o.recordFlags(c)
 	c.Flags().StringVar(&o.authFile, "auth", "", "a file of users, keys, roles and rules; read again when it changes, and at SIGHUP; without it everybody may do everything")
@@ -218,7 +221,7 @@ func newServer(o *serveOptions, options server.Options) *server.Server {
 	if o.verbose {
 		options.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	options.Gather, options.Record, options.Origins = o.gather, o.record, o.origins
+	options.Gather, options.Record, options.Origins, options.StrictCodecs = o.gather, o.record, o.origins, o.strictCodecs
 	options.Console, options.ConsolePolicy, options.JS = console.Files, console.Policy, js.Files
 	options.Streams = stream.Options{Limits: ring.Limits{Bytes: o.streamBytes}, Grace: o.grace, Second: o.second, MaxStart: o.maxStart}
 	if o.auth != nil {

@@ -17,6 +17,7 @@ import (
 
 type watchOptions struct {
 	server       string
+	address      string // where the session's server was named
 	json         bool
 	duration     time.Duration
 	count        int
@@ -24,6 +25,7 @@ type watchOptions struct {
 	noMedia      bool
 	subprotocols []string
 	headers      []string
+	credentials
 }
 
 // watchCommand makes `hawser watch`.
@@ -42,7 +44,9 @@ the event, and why; and the updates as they come.
 
 The command ends when the connection does, after --for or --count, or when it is interrupted. The exit status is 0 unless it
 ended by an error; with --for, also when there was no connection in that time, or fewer updates than --count. A session is
-kept up over losses once it has stood.`,
+kept up over losses once it has stood.
+
+--token is shown to the server of a session or a stream; a WebSocket of another kind takes --header "Authorization: ...".`,
 		Example: `  hawser watch /fx/EURUSD
   hawser watch --json --count 10 http://example.com:8080/chat
   hawser watch rtmp://localhost/live/cam1`,
@@ -61,6 +65,7 @@ kept up over losses once it has stood.`,
 	f.IntVar(&o.count, "count", 0, "stop after this many updates: of the data of a path, messages of a WebSocket, media lines of RTMP")
 	f.BoolVar(&o.retry, "retry", false, "keep trying, also when the first attempt of a session fails or a WebSocket is lost")
 	f.BoolVar(&o.noMedia, "no-media", false, "do not play the path's media")
+	o.credentials.flags(c)
 	f.StringSliceVar(&o.subprotocols, "subprotocol", nil, "subprotocols to offer to a WebSocket server")
 	f.StringArrayVar(&o.headers, "header", nil, `"NAME: VALUE" to send with a WebSocket's request`)
 	return c
@@ -131,7 +136,7 @@ func sessionURL(server string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	u.RawQuery, u.Fragment = "", ""
+	u.RawQuery, u.Fragment, u.User = "", "", nil
 	switch u.Scheme {
 	case "http", "ws":
 		u.Scheme = "ws"
@@ -154,6 +159,9 @@ func (o *watchOptions) run(ctx context.Context, out io.Writer, arg string) error
 	if err != nil {
 		return err
 	}
+	if o.address = arg; strings.HasPrefix(arg, "/") {
+		o.address = o.server
+	}
 	header, err := parseHeaders(o.headers)
 	if err != nil {
 		return err
@@ -169,7 +177,7 @@ func (o *watchOptions) run(ctx context.Context, out io.Writer, arg string) error
 	case protocolWebSocket:
 		err = w.websocket(ctx, t.url, o.subprotocols, header, o.retry)
 	case protocolRTMP:
-		err = w.rtmp(ctx, t.url)
+		err = w.rtmp(ctx, rtmpWith(t.url, o.token))
 	default:
 		err = w.session(ctx, t, o)
 	}

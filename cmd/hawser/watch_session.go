@@ -38,7 +38,7 @@ type sessionWatch struct {
 
 // session follows a path, or a server when there is no path, until it ends for good.
 func (w *watcher) session(ctx context.Context, t target, o *watchOptions) error {
-	c, err := client.New(client.Options{Servers: []string{t.url}, Name: "hawser-watch/" + client.Version})
+	c, err := client.New(client.Options{Servers: []string{t.url}, Name: "hawser-watch/" + client.Version, Token: o.credentials.session(o.address)})
 	if err != nil {
 		return err
 	}

@@ -28,10 +28,7 @@ type testServer struct {
 	http, rtmp string // host and port
 }
 
-func startServer(t *testing.T) testServer {
-	t.Helper()
-	return startServerWith(t, server.Options{})
-}
+func startServer(t *testing.T) testServer { return startServerWith(t, server.Options{}) }
 
 func startServerWith(t *testing.T, o server.Options) testServer {
 	t.Helper()

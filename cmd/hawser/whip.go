@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,7 +46,7 @@ func (e rtcEnd) changed(c rtc.Change) {
 }
 
 // playWHEP plays a stream over WebRTC.
-func playWHEP(ctx context.Context, address string, tag func(flv.Tag) error) error {
+func playWHEP(ctx context.Context, address, token string, tag func(flv.Tag) error) error {
 	engine, err := newRTC(address)
 	if err != nil {
 		return err
@@ -77,7 +78,7 @@ func playWHEP(ctx context.Context, address string, tag func(flv.Tag) error) erro
 			}
 		}
 	}
-	s, err := engine.Play(ctx, address, rtc.HTTPOptions{Token: tokenOf(address), Trickle: true, Peer: rtc.PeerOptions{OnFrame: take, OnChange: end.changed}})
+	s, err := engine.Play(ctx, address, rtc.HTTPOptions{Token: cmp.Or(token, tokenOf(address)), Trickle: true, Peer: rtc.PeerOptions{OnFrame: take, OnChange: end.changed}})
 	if err != nil {
 		return err
 	}
@@ -140,7 +141,7 @@ func (o *publishOptions) whipFile(c *cobra.Command, path, name string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	up := make(chan struct{})
-	s, err := engine.Publish(ctx, address, rtc.HTTPOptions{Token: tokenOf(o.whip), Trickle: true, Peer: rtc.PeerOptions{Send: send, Source: source, OnChange: func(ch rtc.Change) {
+	s, err := engine.Publish(ctx, address, rtc.HTTPOptions{Token: cmp.Or(o.credentials.session(o.whip), tokenOf(o.whip)), Trickle: true, Peer: rtc.PeerOptions{Send: send, Source: source, OnChange: func(ch rtc.Change) {
 		fmt.Fprintf(c.OutOrStdout(), "%s %s\n", ch.To, ch.Pair)
 		switch ch.To {
 		case rtc.StateConnected:

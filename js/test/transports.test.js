@@ -83,6 +83,7 @@ test("asks, makes a connection beside WebSocket media, and goes over when frames
   assert.deepEqual(sent.map((d) => (d.switch ? d.switch.to : d)), ["webrtc", "stop"]);
   assert.match(sent[0].switch.why, /^frames were decoded steadily for 2\d00 ms$/);
   assert.deepEqual(p.switches.map((s) => s.slice(0, 2)), [["websocket", "webrtc"]]);
+  assert.deepEqual(p.client.log.filter((e) => e.kind === "ice").map((e) => [e.from, e.detail, e.light]), [["browser", "checking", "amber"], ["browser", "connected", "green"]]);
   const e = p.client.log.at(-1);
   assert.deepEqual([e.kind, e.path, e.from, e.transport, e.detail], ["switch", "/cam", "websocket", "webrtc", p.switches[0][2]]);
   assert.equal(p.player.state, "playing");
@@ -97,6 +98,7 @@ test("sound that WebRTC does not carry keeps the stream on the WebSocket, unless
   await p.pass(5000);
   assert.equal(FakePeerConnection.all.length, 0);
   assert.deepEqual([p.player.transport, p.player.stats().webrtc.phase, p.player.stats().webrtc.detail], ["websocket", "off", about.without]);
+  assert.deepEqual(p.client.log.filter((e) => e.kind === "ladder").map((e) => [e.path, e.detail, e.delay]), [["/cam", about.without, undefined]]);
   await p.signal({ about: { possible: false, video: "h264", reorder: true } });
   assert.equal(p.player.stats().webrtc.phase, "off");
 });
@@ -138,8 +140,20 @@ test("frames without a time of their own take that of what was played last", asy
   assert.deepEqual(p.data.at(-1), ["12", 12]);
 });
 
-test("without a clock data does not wait for frames", async (t) => {
+test("timestamps are media time where the server does not say otherwise", async (t) => {
   const p = await beside(t);
+  await p.signal({ about: H264 });
+  await p.connect();
+  await p.pass(2600);
+  p.send.snapshot();
+  p.send.update(0, "12", 12000);
+  p.video.present(0, { rtpTimestamp: 12 * 90_000 });
+  assert.deepEqual([p.player.transport, p.data.at(-1)], ["webrtc", ["12", 12]]);
+});
+
+test("without a clock data does not wait for frames", async (t) => {
+  fakeRTC(t);
+  const p = equip(setUpPlayer(t, { transports: ["webrtc"] }));
   await p.signal({ about: H264 });
   await p.connect();
   await p.pass(2600);
@@ -229,6 +243,27 @@ test("a pinned transport", async (t) => {
   assert.equal(p.player.state, "playing");
   p.player.close();
   assert.deepEqual([p.video.srcObject, FakePeerConnection.last.closed, p.player.state], [null, true, "closed"]);
+});
+
+test("a pinned transport that does not come about says why", async (t) => {
+  fakeRTC(t);
+  const p = equip(setUpPlayer(t, { transports: ["webrtc"] }));
+  await turn();
+  await p.pass(3500);
+  assert.deepEqual([p.player.state, p.player.detail], ["waiting", "no answer within 3000 ms"]);
+  await p.pass(2500);
+  await p.signal({ about: { possible: false, video: "hevc", without: "video: hevc is not carried by WebRTC" } });
+  await p.pass(200);
+  assert.deepEqual([p.player.state, p.player.detail], ["unsupported", "video: hevc is not carried by WebRTC"]);
+});
+
+test("an application may close the player when it is told something", async (t) => {
+  const p = await beside(t);
+  p.client.onevent = (e) => e.kind === "ladder" && p.player.close();
+  p.sent();
+  await p.signal({ about: { possible: false, reorder: true } });
+  await p.pass(500);
+  assert.deepEqual([p.player.state, p.sent(), FakePeerConnection.all.length], ["closed", ["unsubscribe", "stop"], 0]);
 });
 
 test("the element's pause holds the ladder", async (t) => {
