@@ -224,7 +224,7 @@ func (p *rtcPeer) plays(ctx context.Context, o *rtc.PeerOptions) error {
 		return err
 	}
 	p.server.relays.Changed()
-	p.source = &rtcSource{peer: p, viewer: viewer, takes: takes, told: c.about, send: c.send}
+	p.source = &rtcSource{peer: p, wake: p, viewer: viewer, takes: takes, told: c.about, send: c.send}
 	if c.madeOpus {
 		p.source.sound = p.server.opus.follow(p.path)
 		_, head := p.source.sound.groups.Bounds()
@@ -327,10 +327,13 @@ func (p *rtcPeer) guard(who auth.Identity) {
 	}
 }
 
+// Wake implements ring.Waker: the peer sends what its source has.
+func (p *rtcPeer) Wake() { p.peer.Wake() }
+
 // slow is called when the client cannot take the rate: it goes on at the next keyframe, and is closed when that does not help.
 func (p *rtcPeer) slow(rtc.Strain) {
 	p.source.strained.Store(true)
-	p.peer.Wake()
+	p.Wake()
 }
 
 // close ends the peer, from whatever goroutine.

@@ -27,6 +27,7 @@ const (
 // once, so that the picture is there without delay and the viewer is at the live edge nevertheless. A receiver would stay behind for as long as the beginning was old.
 type rtcSource struct {
 	peer   *rtcPeer
+	wake   ring.Waker // is called when Fill has more
 	viewer *stream.Viewer
 	takes  *offered
 	send   []media.Track
@@ -54,7 +55,7 @@ func (v *rtcSource) Fill(dst [][]byte, max int) [][]byte {
 		if v.behind {
 			now := time.Now()
 			if wait := v.next.Sub(now); wait > 0 {
-				time.AfterFunc(wait, v.peer.peer.Wake)
+				time.AfterFunc(wait, v.wake.Wake)
 				return dst
 			}
 			v.next = now.Add(startPause)
@@ -66,17 +67,17 @@ func (v *rtcSource) Fill(dst [][]byte, max int) [][]byte {
 		dst = v.hear(dst)
 		switch {
 		case v.viewer.Ended() && len(dst) > 0:
-			v.peer.peer.Wake() // to come here again when that is sent
+			v.wake.Wake() // to come here again when that is sent
 			return dst
 		case v.viewer.Ended():
 			v.peer.close(v.viewer.Why())
 			return dst
 		case v.behind && size >= max:
-			time.AfterFunc(startPause, v.peer.peer.Wake)
+			time.AfterFunc(startPause, v.wake.Wake)
 			return dst
 		case size >= max:
 			return dst
-		case v.viewer.Arm(v.peer.peer) && (v.cursor == nil || v.cursor.Arm(v.peer.peer)):
+		case v.viewer.Arm(v.wake) && (v.cursor == nil || v.cursor.Arm(v.wake)):
 			return dst
 		}
 		max -= size

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"hawser/lifecycle"
+	"hawser/server"
 )
 
 // watchRecord is what `hawser watch` prints in one line: what happened to the connection, as in the event log, or an update
@@ -80,6 +82,7 @@ type printer struct {
 	w     io.Writer
 	json  bool
 	color bool
+	conns bool // it is of many connections: lines say of which
 	seq   uint64
 }
 
@@ -129,6 +132,9 @@ func (p *printer) appendLine(dst []byte, r *watchRecord) []byte {
 		word = lightColors[r.Light] + word + colorOff
 	}
 	dst = append(dst, word...)
+	if p.conns {
+		dst = fmt.Appendf(dst, " %-11s", printable(cmp.Or(r.Conn, r.Protocol)))
+	}
 	dst = fmt.Appendf(dst, " %-9s", r.Kind)
 	for _, part := range r.parts() {
 		if part != "" {
@@ -170,8 +176,10 @@ func (r *watchRecord) change() string {
 	switch {
 	case r.From != "" && r.State != "" && r.From != r.State:
 		return r.From + " -> " + r.State
-	case r.Kind == lifecycle.KindState:
+	case r.Kind == lifecycle.KindState, r.Kind == server.KindView:
 		return r.State
+	case r.Kind == server.KindSwitch:
+		return "to " + r.Transport
 	}
 	return ""
 }

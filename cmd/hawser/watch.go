@@ -23,6 +23,7 @@ type watchOptions struct {
 	count        int
 	retry        bool
 	noMedia      bool
+	events       bool
 	subprotocols []string
 	headers      []string
 	credentials
@@ -49,7 +50,8 @@ kept up over losses once it has stood.
 --token is shown to the server of a session or a stream; a WebSocket of another kind takes --header "Authorization: ...".`,
 		Example: `  hawser watch /fx/EURUSD
   hawser watch --json --count 10 http://example.com:8080/chat
-  hawser watch rtmp://localhost/live/cam1`,
+  hawser watch rtmp://localhost/live/cam1
+  hawser watch --events http://localhost:8080`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := o.run(c.Context(), c.OutOrStdout(), args[0]); err != nil {
@@ -65,6 +67,7 @@ kept up over losses once it has stood.
 	f.IntVar(&o.count, "count", 0, "stop after this many updates: of the data of a path, messages of a WebSocket, media lines of RTMP")
 	f.BoolVar(&o.retry, "retry", false, "keep trying, also when the first attempt of a session fails or a WebSocket is lost")
 	f.BoolVar(&o.noMedia, "no-media", false, "do not play the path's media")
+	f.BoolVar(&o.events, "events", false, "with a server or a path: print the server's own events, of all connections in one order")
 	o.credentials.flags(c)
 	f.StringSliceVar(&o.subprotocols, "subprotocol", nil, "subprotocols to offer to a WebSocket server")
 	f.StringArrayVar(&o.headers, "header", nil, `"NAME: VALUE" to send with a WebSocket's request`)
@@ -179,6 +182,10 @@ func (o *watchOptions) run(ctx context.Context, out io.Writer, arg string) error
 	case protocolRTMP:
 		err = w.rtmp(ctx, rtmpWith(t.url, o.token))
 	default:
+		if o.events {
+			err = w.events(ctx, t, o.session(o.address))
+			break
+		}
 		err = w.session(ctx, t, o)
 	}
 	return w.result(ctx, o, err)
