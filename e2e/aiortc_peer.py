@@ -15,7 +15,8 @@ from aiortc.mediastreams import MediaStreamError
 
 
 def say(**what):
-    print(json.dumps({"at": int(time.time() * 1000), **what}), flush=True)
+    sys.stdout.write(json.dumps({"at": int(time.time() * 1000), **what}) + "\n")  # whole lines, whatever thread it is
+    sys.stdout.flush()
 
 
 def request(method, url, body=None, content="application/sdp"):

@@ -25,7 +25,8 @@ SOUND = "audiotestsrc is-live=true ! audioconvert ! audioresample ! audio/x-raw,
 
 
 def say(**what):
-    print(json.dumps({"at": int(time.time() * 1000), **what}), flush=True)
+    sys.stdout.write(json.dumps({"at": int(time.time() * 1000), **what}) + "\n")  # whole lines, whatever thread it is
+    sys.stdout.flush()
 
 
 def request(method, url, body=None):

@@ -270,7 +270,8 @@ func TestPeersOfOthers(t *testing.T) {
 					states, last := p.said()
 					t.Logf("%v %+v", states, last)
 					if last.Video < watched*30/2 || last.Audio == 0 || !slices.Contains(states, "completed") {
-						t.Errorf("%s: %+v after %v", strings.Join(p.cmd.Args, " "), last, states)
+						t.Errorf("%s: %+v after %v; the server's connections: %v", strings.Join(p.cmd.Args, " "), last, states, s.rtcStates())
+						t.Logf("it said:\n%s", p.out)
 					}
 				}
 			})

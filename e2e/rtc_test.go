@@ -192,23 +192,25 @@ type peerSaid struct {
 	Width, Height   int
 }
 
-// said waits for the program and returns its states and its last line.
-func (p *program) said() (states []string, last peerSaid) {
+// said waits for the program and returns its states, and what came or went.
+func (p *program) said() (states []string, counts peerSaid) {
 	p.t.Helper()
 	for line := range strings.Lines(p.wait()) {
 		if !strings.HasPrefix(line, "{") {
 			continue
 		}
-		last = peerSaid{}
-		if err := json.Unmarshal([]byte(line), &last); err != nil {
+		var said peerSaid
+		if err := json.Unmarshal([]byte(line), &said); err != nil {
 			p.t.Fatalf("%s said %q", p.name, line)
 		}
-		if last.Failed != "" {
-			p.t.Fatalf("%s: %s", p.name, last.Failed)
-		}
-		if last.ICE != "" && (len(states) == 0 || states[len(states)-1] != last.ICE) {
-			states = append(states, last.ICE)
+		switch {
+		case said.Failed != "":
+			p.t.Fatalf("%s: %s", p.name, said.Failed)
+		case said.ICE == "":
+			counts = said
+		case len(states) == 0 || states[len(states)-1] != said.ICE:
+			states = append(states, said.ICE)
 		}
 	}
-	return states, last
+	return states, counts
 }
