@@ -81,6 +81,9 @@ func (p *Packetizer) AppendGroup(dst []byte, f media.Frame) []byte {
 	return w.finish()
 }
 
+// Timestamp is the RTP timestamp that groups of a slot have at a media time.
+func Timestamp(slot int, at time.Duration) uint32 { return uint32(ticks(at, int64(ClockRate(slot)))) }
+
 // ticks is a time in ticks of a clock, rounded to the nearest.
 func ticks(t time.Duration, clock int64) int64 {
 	seconds, rest := int64(t/time.Second), int64(t%time.Second)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hawser/lifecycle"
+	"hawser/rtc"
 	"hawser/session"
 )
 
@@ -198,7 +199,7 @@ func (sp *sessionPeers) offer(c *sessionConn, k peerKey, offer string) {
 			p.close(lifecycle.ReasonOf(err))
 			return
 		}
-		c.signalOut(k, signalOut{"answer": answer})
+		c.signalOut(k, p.agreement(answer))
 		p.answered()
 		return
 	}
@@ -222,8 +223,25 @@ func (sp *sessionPeers) offer(c *sessionConn, k peerKey, offer string) {
 	if k.role == rtcPlay {
 		c.server.made.came(c, k.path)
 	}
-	c.signalOut(k, signalOut{"answer": answer})
+	c.signalOut(k, p.agreement(answer))
 	p.answered()
+}
+
+// rtcClock says which media time an RTP timestamp of pictures means.
+type rtcClock struct {
+	RTP  uint32 `json:"rtp"`
+	Time int64  `json:"time"` // microseconds
+}
+
+// agreement is what the client of a session is told with an answer.
+func (p *rtcPeer) agreement(answer string) signalOut {
+	out := signalOut{"answer": answer}
+	if p.role == rtcPlay {
+		if at, ok := p.server.streams.MediaTime(p.path); ok {
+			out["clock"] = rtcClock{rtc.Timestamp(rtc.SlotVideo, at), at.Microseconds()}
+		}
+	}
+	return out
 }
 
 // add lists a peer, or says why it is over already.

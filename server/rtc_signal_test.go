@@ -138,7 +138,10 @@ func TestSignalOffers(t *testing.T) {
 	c.got(3, media.Video)
 	until(t, "completed", func() bool { return strings.HasSuffix(r.states(overRTC), "completed") })
 	w.signal("/live/cam1", map[string]string{"offer": offer})
-	w.said("/live/cam1", "answer")
+	var clock rtcClock // the test's timestamps are whole milliseconds
+	if said := w.said("/live/cam1", "answer")["clock"]; json.Unmarshal(said, &clock) != nil || clock.Time == 0 || int64(clock.RTP) != clock.Time/1000*90 {
+		t.Errorf("the clock is %s", said)
+	}
 	restart, err := c.peer.Restart(soon(t))
 	if err != nil {
 		t.Fatal(err)
