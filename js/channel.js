@@ -1,6 +1,6 @@
 import { SUBPROTOCOL } from "./protocol.js";
 import { ReasonError, reason, reasonFromWire } from "./reasons.js";
-import { Joiner, pieces } from "./framing.js";
+import { Joiner, closing, pieces } from "./framing.js";
 
 /**
  * A session over a data channel of WebRTC: the offer goes to SESSION/rtc in a POST, whose answer has the server's side.
@@ -103,6 +103,8 @@ class Channel {
   /** @param {string | ArrayBuffer} data */
   #received(data) {
     if (this.#ended) return;
+    const goodbye = closing(data);
+    if (goodbye) return this.#end(goodbye.word, goodbye.code);
     try {
       const message = this.#joiner.push(data);
       if (message !== undefined) this.onmessage?.(message);
@@ -111,11 +113,11 @@ class Channel {
     }
   }
 
-  /** @param {string} text */
-  #end(text) {
+  /** @param {string} text @param {number} [code] */
+  #end(text, code = 1006) {
     const onclose = this.onclose;
     this.close();
-    onclose?.(1006, text);
+    onclose?.(code, text);
   }
 }
 

@@ -12,7 +12,7 @@ export const MAX_PIECE = 16 << 10;
 export const MAX_JOINED = 32 << 20;
 
 /** First bytes. */
-const WHOLE = 0, PART = 1, LAST = 2, TEXT_PART = 3, TEXT_LAST = 4;
+const WHOLE = 0, PART = 1, LAST = 2, TEXT_PART = 3, TEXT_LAST = 4, CLOSE = 5;
 
 const utf8 = new TextEncoder();
 
@@ -31,6 +31,17 @@ export function* pieces(text) {
     piece.set(part, 1);
     yield piece;
   }
+}
+
+/**
+ * What a message of the channel says when the sender closes: code and word.
+ * @param {string | ArrayBuffer} message
+ * @returns {{code: number, word: string} | undefined}
+ */
+export function closing(message) {
+  if (typeof message === "string" || new Uint8Array(message)[0] !== CLOSE) return undefined;
+  const [code, word = ""] = new TextDecoder().decode(new Uint8Array(message).subarray(1)).split(" ");
+  return { code: Number(code) || 1006, word };
 }
 
 /** Puts the messages of the session together again. */
@@ -58,7 +69,7 @@ export class Joiner {
       case TEXT_LAST:
         return this.#part(rest, true, bytes[0] === TEXT_LAST);
     }
-    throw new ProtocolError(`data channel: first byte: got ${bytes.length === 0 ? "nothing" : bytes[0]}, want 0 to 4`);
+    return undefined; // of a later version
   }
 
   /** @template T @param {T} message */
