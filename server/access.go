@@ -59,10 +59,15 @@ func nameOf(who auth.Identity) string {
 func (c *sessionConn) user() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.identity == nil {
+	return userOf(c.identity)
+}
+
+// userOf is who somebody is; empty for nobody in particular.
+func userOf(who auth.Identity) string {
+	if who == nil {
 		return ""
 	}
-	return c.identity.User()
+	return who.User()
 }
 
 // hello logs the client in, or ends the session.
@@ -83,6 +88,7 @@ func (c *sessionConn) hello(h session.Hello) {
 		c.refuse(why)
 		return
 	}
+	c.join()
 	m := session.Message{Type: session.TypeWelcome, At: time.Now().UnixMilli()}
 	m.Version, m.Session = session.Version, c.id
 	m.Welcome = session.Welcome{Server: "hawser/" + Version, Heartbeat: c.server.opts.Heartbeat, Resumed: c.resumed && c.holds(h.Subscribe), User: c.user(), Expires: expires}
@@ -93,6 +99,16 @@ func (c *sessionConn) hello(h session.Hello) {
 	}
 	if sp := c.server.memory.keptPeers(c.id); sp != nil {
 		sp.attach(c)
+	}
+}
+
+// join counts the session in its shares, unless it has ended meanwhile.
+func (c *sessionConn) join() {
+	user := c.user()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ended {
+		c.server.shares.join(&c.uses, c.remote, user)
 	}
 }
 
@@ -224,27 +240,4 @@ func (c *sessionConn) recheckSources() {
 	for path, err := range refused {
 		c.send(&session.Message{Type: session.TypeError, Path: path, Reason: lifecycle.ReasonOf(err)})
 	}
-}
-
-// bucket bounds how often something is done: perSecond times a second, and as often at once. The zero value bounds nothing.
-type bucket struct {
-	perSecond float64
-	left      float64
-	at        time.Time
-}
-
-func (b *bucket) take(now time.Time) bool {
-	if b.perSecond <= 0 {
-		return true
-	}
-	if b.at.IsZero() {
-		b.left = max(b.perSecond, 1)
-	}
-	b.left = min(b.left+now.Sub(b.at).Seconds()*b.perSecond, max(b.perSecond, 1))
-	b.at = now
-	if b.left < 1 {
-		return false
-	}
-	b.left--
-	return true
 }

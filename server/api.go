@@ -111,7 +111,8 @@ func (s *Server) writeError(w http.ResponseWriter, status int, r lifecycle.Reaso
 // postSubject publishes the body, a JSON value, to the subject of the path. The query may say kind=record, and time= for the media time in milliseconds.
 func (s *Server) postSubject(w http.ResponseWriter, r *http.Request) {
 	path := "/" + r.PathValue("path")
-	if _, ok := s.allowed(w, r, auth.Publish, path); !ok {
+	who, ok := s.allowed(w, r, auth.Publish, path)
+	if !ok {
 		return
 	}
 	http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
@@ -128,6 +129,14 @@ func (s *Server) postSubject(w http.ResponseWriter, r *http.Request) {
 	kind, u, err := updateOf(r.URL.Query(), body)
 	if err == nil && strings.HasPrefix(path, sysPrefix) {
 		err = lifecycle.ReasonRefused.With("%s belongs to the server", sysPrefix)
+	}
+	if err == nil {
+		if why := s.shares.publishOnce(remoteAddr(r), userOf(who), len(body)); why != nil {
+			s.logRefusal(r, auth.Publish, path, lifecycle.ReasonOf(why))
+			w.Header().Set("Retry-After", "1")
+			s.writeError(w, http.StatusTooManyRequests, lifecycle.ReasonOf(why))
+			return
+		}
 	}
 	var epoch, offset uint64
 	if err == nil {

@@ -357,6 +357,7 @@ func (c *sessionConn) setPlay(path string, f *mediaFeed) {
 		return
 	}
 	old.close()
+	c.server.shares.unsubscribe(&c.uses)
 	c.server.made.left(c, path)
 	c.mu.Lock()
 	why := lifecycle.ReasonDone
@@ -385,6 +386,17 @@ func (c *sessionConn) view(r session.Play) (*stream.Viewer, error) {
 	if err := c.may(auth.Play, r.Path); err != nil {
 		return nil, err
 	}
+	if err := c.server.shares.subscribe(&c.uses); err != nil {
+		return nil, err
+	}
+	viewer, err := c.viewer(r)
+	if err != nil {
+		c.server.shares.unsubscribe(&c.uses)
+	}
+	return viewer, err
+}
+
+func (c *sessionConn) viewer(r session.Play) (*stream.Viewer, error) {
 	if err := c.askPlay(r.Path); err != nil {
 		return nil, err
 	}

@@ -156,7 +156,13 @@ func (s *Server) measureData(m *metrics) {
 func (s *Server) measureLimits(m *metrics) {
 	limits := map[string]float64{
 		"MaxSessions": float64(s.opts.MaxSessions), "MaxSessionsPerAddress": float64(s.opts.MaxSessionsPerAddress), "MaxSessionsPerUser": float64(s.opts.MaxSessionsPerUser),
-		"MaxPublishRate": s.opts.MaxPublishRate, "MaxCalls": float64(s.opts.MaxCalls), "MaxConnections": float64(s.rtmp.MaxConnections),
+		"MaxCalls": float64(s.opts.MaxCalls), "MaxConnections": float64(s.rtmp.MaxConnections),
+	}
+	for _, b := range []*bounds{&s.shares.session, &s.shares.address, &s.shares.user} {
+		limits["MaxPublishRate"+b.of], limits["MaxPublishBytes"+b.of] = b.rate, b.bytes
+		if b.of != "" { // a session has session.DefaultMaxSubscriptions
+			limits["MaxSubscriptions"+b.of] = float64(b.subscriptions)
+		}
 	}
 	m.family("hawser_limit", "gauge", "What limits allow, by name; 0 is no bound.")
 	for _, name := range slices.Sorted(maps.Keys(limits)) {

@@ -112,8 +112,14 @@ type Options struct {
 	MaxSessions, MaxSessionsPerAddress, MaxSessionsPerUser int
 	// ReplaceSessions ejects the oldest session of a user (reason replaced) when a newer login would exceed MaxSessionsPerUser; otherwise that login is refused.
 	ReplaceSessions bool
-	// MaxPublishRate bounds what one session publishes, in messages a second, with as many at once (reason limit); 0 means no bound.
-	MaxPublishRate float64
+	// MaxSubscriptionsPerAddress and MaxSubscriptionsPerUser bound the subscriptions and plays of all sessions of one address and of one user (reason limit); 0 means no bound but that of each
+	// session, session.DefaultMaxSubscriptions. Plays over WebRTC are bounded by RTC.
+	MaxSubscriptionsPerAddress, MaxSubscriptionsPerUser int
+	// MaxPublishRate bounds what one session publishes, in messages a second, with as many at once (reason limit); MaxPublishRatePerAddress and MaxPublishRatePerUser what all sessions of one
+	// address and of one user do, and requests of the API with them. 0 means no bound.
+	MaxPublishRate, MaxPublishRatePerAddress, MaxPublishRatePerUser float64
+	// MaxPublishBytes and so on bound the same in bytes of JSON a second. A larger message is let through when nothing was published for a second, and the next when that is made good.
+	MaxPublishBytes, MaxPublishBytesPerAddress, MaxPublishBytesPerUser int64
 	// MaxCalls bounds the calls of one session that are being done (reason limit); 0 means DefaultMaxCalls. CallTimeout bounds how long one may take; 0 means DefaultCallTimeout.
 	MaxCalls    int
 	CallTimeout time.Duration
@@ -145,6 +151,7 @@ type Server struct {
 	live      *liveList
 	wake      chan struct{} // the list of live streams has changed
 	sessions  sessions
+	shares    shares
 	accept    *websocket.AcceptOptions // of sessions
 	recorder  *record.Recorder
 	hooks     *hook.Set  // nil for none
@@ -214,6 +221,7 @@ func New(o Options) *Server {
 	s.accept = &websocket.AcceptOptions{Subprotocols: []string{session.Subprotocol}, Origins: []string{"*"}, MaxMessage: session.DefaultMaxMessage, WriteTimeout: o.WriteTimeout,
 		TakeOver: true}
 	s.sessions = sessions{most: o.MaxSessions, perAddress: o.MaxSessionsPerAddress, perUser: o.MaxSessionsPerUser, replace: o.ReplaceSessions}
+	s.shares = newShares(&o)
 	s.memory, s.sources.sessions, s.sources.linger = newMemory(o.Keep, o.MaxSessions), &s.sessions, WantedLinger
 	s.made.server, s.rtmpGuards, s.rtmpKnown = s, make(map[*rtmp.Stream]func()), make(map[*rtmp.Conn]auth.Identity)
 	o.Streams.Log, o.Subjects.Log = s.log, s.log

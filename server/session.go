@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"strings"
 	"sync"
@@ -61,7 +60,6 @@ type sessionConn struct {
 	// Used by who receives only; subs and plays are changed under mu, for others that read them.
 	subs  map[string]subscription
 	plays map[string]*mediaFeed
-	rate  bucket // of publishes
 
 	// Set by the hello, and read by others once loggedIn is.
 	id        string // names the session; a secret between it and its client
@@ -82,6 +80,7 @@ type sessionConn struct {
 	replaced   bool             // another connection has taken the session over
 
 	taken []feed // what Fill works on; owned by Fill
+	uses  sharer // of the server's shares, and guarded by their lock
 }
 
 // newSession makes the session of a connection that has just opened; its carrier is set before anything is received.
@@ -90,7 +89,6 @@ func (s *Server) newSession(remote string) *sessionConn {
 	if peer, err := netip.ParseAddrPort(remote); err == nil {
 		c.remote = peer.Addr().Unmap()
 	}
-	c.rate.perSecond = s.opts.MaxPublishRate
 	c.heard()
 	c.life = s.log.Open("session", lifecycle.Server, remote)
 	c.life.Set(stateConnected, lifecycle.Amber, lifecycle.Reason{})
@@ -118,6 +116,7 @@ func (c *sessionConn) finish(why lifecycle.Reason) {
 		why = c.reason
 	}
 	c.ended, c.reason = true, why
+	c.server.shares.leave(&c.uses)
 	c.mu.Unlock()
 	for path := range c.plays {
 		c.setPlay(path, nil)
@@ -157,7 +156,7 @@ func (c *sessionConn) endBy(t session.Type, why lifecycle.Reason) {
 	}
 }
 
-// setEnd notes why the session ends; false if it has ended before.
+// setEnd notes why the session ends, and gives back what it is counted in: it may go on, on another connection, at once. False if it has ended before.
 func (c *sessionConn) setEnd(why lifecycle.Reason) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -165,6 +164,7 @@ func (c *sessionConn) setEnd(why lifecycle.Reason) bool {
 		return false
 	}
 	c.ended, c.reason = true, why
+	c.server.shares.leave(&c.uses)
 	return true
 }
 
@@ -279,8 +279,12 @@ func (c *sessionConn) follow(r session.Subscribe) (subscription, error) {
 	if err := c.may(auth.Subscribe, r.Path); err != nil {
 		return nil, err
 	}
+	if err := c.server.shares.subscribe(&c.uses); err != nil {
+		return nil, err
+	}
 	sub, err := c.server.subjects.Open(r.Path)
 	if err != nil {
+		c.server.shares.unsubscribe(&c.uses)
 		return nil, err
 	}
 	if r.Window != nil {
@@ -313,6 +317,7 @@ func (c *sessionConn) setSub(path string, f subscription) {
 		return
 	}
 	old.close()
+	c.server.shares.unsubscribe(&c.uses)
 	c.server.traffic.subscriptions.Add(-1)
 	c.server.sources.unfollow(path)
 	c.server.made.unfollow(path)
@@ -338,7 +343,7 @@ func (c *sessionConn) publish(r session.Publish) {
 	}
 	defer c.publisher.placed()
 	u := subject.Update{Data: bytes.Clone(r.Data), Patch: bytes.Clone(r.Patch), Media: r.Time, HasMedia: r.HasTime, TTL: r.TTL}
-	err := c.mayPublish(r.Path)
+	err := c.mayPublish(r.Path, len(r.Data)+len(r.Fields)+len(r.Patch))
 	if r.Kind == session.KindRecord && err == nil {
 		u.Data = nil
 		u.Fields, err = subject.ParseFields(bytes.Clone(r.Fields))
@@ -373,8 +378,8 @@ func (c *sessionConn) published(id uint64, path string, epoch, offset uint64, er
 	c.answer(id, frame, &ack)
 }
 
-// mayPublish says why the client may not publish on a path now.
-func (c *sessionConn) mayPublish(path string) error {
+// mayPublish says why the client may not publish so many bytes on a path now.
+func (c *sessionConn) mayPublish(path string, size int) error {
 	if err := reserved(path); err != nil {
 		return err
 	}
@@ -384,10 +389,7 @@ func (c *sessionConn) mayPublish(path string) error {
 	if c.publisher.crowded() {
 		return lifecycle.Reached("MaxInFlight", session.MaxInFlight)
 	}
-	if !c.rate.take(time.Now()) {
-		return lifecycle.Reached("MaxPublishRate", fmt.Sprintf("%g a second", c.rate.perSecond))
-	}
-	return nil
+	return c.server.shares.publish(&c.uses, size)
 }
 
 // reserved refuses paths that belong to the server.

@@ -110,6 +110,7 @@ type serveOptions struct {
 // serveCommand makes `hawser serve`.
 func serveCommand() *cobra.Command {
 	var o serveOptions
+	var options server.Options
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server",
@@ -127,7 +128,6 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 					return fmt.Errorf("serve: %w", err)
 				}
 			}
-			var options server.Options
 			var err error
 			if err = o.hooks.fill(&options); err != nil {
 				return fmt.Errorf("serve: %w", err)
@@ -168,6 +168,7 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 	c.Flags().StringSliceVar(&o.origins, "origin", nil, "an origin on another host whose pages may open sessions and publish, such as https://example.org; * allows all")
 	o.recordFlags(c)
 	c.Flags().StringVar(&o.authFile, "auth", "", "a file of users, keys, roles and rules; read again when it changes, and at SIGHUP; without it everybody may do everything")
+	addLimits(c, &options)
 	o.hooks.add(c)
 	o.rtc.add(c)
 	c.Flags().BoolVar(&o.verbose, "verbose", false, "log what goes wrong inside")
