@@ -75,6 +75,7 @@ func (v *rtcSource) Fill(dst [][]byte, max int) [][]byte {
 			time.AfterFunc(startPause, v.peer.peer.Wake)
 			return dst
 		case size >= max:
+			v.peer.peer.Wake() // max may be less than what the peer comes again after by itself
 			return dst
 		case v.viewer.Arm(v.peer.peer) && (v.cursor == nil || v.cursor.Arm(v.peer.peer)):
 			return dst
