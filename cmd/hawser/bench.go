@@ -20,7 +20,7 @@ const (
 	benchGather = 40 * time.Millisecond
 	// benchHistory is how many bytes of the stream a server of the benchmark keeps; its memory is looked at when it holds as much.
 	benchHistory = 2 << 20
-	// settleTime is how long the viewers run before a measurement.
+	// settleTime is benchOptions.settle of the command.
 	settleTime = 3 * time.Second
 	// stopTime is how long a program that was measured may take to stop.
 	stopTime = 5 * time.Second
@@ -34,11 +34,12 @@ type benchOptions struct {
 	runs     int
 	only     []string
 	most     bool
+	settle   time.Duration // how long the viewers run before a measurement
 }
 
 // benchCommand makes `hawser bench`.
 func benchCommand() *cobra.Command {
-	var o benchOptions
+	o := benchOptions{settle: settleTime}
 	c := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure what viewers cost, beside bare loops of writes and other servers",
@@ -46,11 +47,12 @@ func benchCommand() *cobra.Command {
 of bytes to as many sockets. For RTMP that is done with every message written by itself, with sound that waits for the
 next picture (the server's default), and with all waiting for 40 ms; and with nginx and its rtmp module, and lal
 (a program lalserver in PATH), if they are installed. The server, and then each of the others, has one processor for itself; the publisher and the viewers have
-another. Nothing else should run on the machine.`,
+another. For WebRTC the stream has no sound, the viewers are whole WHEP clients, and the bare loop sends the packets of each picture in as few calls as UDP's
+segmentation allows, not encrypted. Nothing else should run on the machine.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context(), c.OutOrStdout()) },
 	}
-	c.Flags().StringVar(&o.protocol, "protocol", "rtmp", "rtmp or session")
+	c.Flags().StringVar(&o.protocol, "protocol", "rtmp", "rtmp, session or webrtc")
 	c.Flags().IntVar(&o.viewers, "viewers", 500, "how many viewers")
 	c.Flags().IntVar(&o.kbps, "kbps", 2500, "bits per second of the stream, in thousands")
 	c.Flags().DurationVar(&o.duration, "duration", 10*time.Second, "how long to measure")
@@ -75,13 +77,15 @@ func (o *benchOptions) contenders() ([]contender, error) {
 	var list []contender
 	switch o.protocol {
 	case "session":
-		list = []contender{hawserContender("hawser", "bare", "session"), bareContender("bare")}
+		list = []contender{hawserContender("hawser", "bare", "session"), bareContender("bare", dialBare)}
+	case "webrtc":
+		list = []contender{hawserContender("hawser", "bare", "webrtc"), bareContender("bare", dialUDP, "--udp")}
 	case "rtmp":
 		sound, all := benchGather.String(), benchGather.String()
 		list = []contender{
-			hawserContender("hawser", "bare", "rtmp", "--rtmp-gather-sound", "0"), bareContender("bare"),
-			hawserContender("hawser-sound", "bare-sound", "rtmp", "--rtmp-gather-sound", sound), bareContender("bare-sound", "--gather-sound", sound),
-			hawserContender("hawser-40ms", "bare-40ms", "rtmp", "--rtmp-gather", all), bareContender("bare-40ms", "--gather", all),
+			hawserContender("hawser", "bare", "rtmp", "--rtmp-gather-sound", "0"), bareContender("bare", dialBare),
+			hawserContender("hawser-sound", "bare-sound", "rtmp", "--rtmp-gather-sound", sound), bareContender("bare-sound", dialBare, "--gather-sound", sound),
+			hawserContender("hawser-40ms", "bare-40ms", "rtmp", "--rtmp-gather", all), bareContender("bare-40ms", dialBare, "--gather", all),
 		}
 		for _, peer := range []func() (contender, bool){nginxContender, lalContender} {
 			if c, ok := peer(); ok {
@@ -89,7 +93,7 @@ func (o *benchOptions) contenders() ([]contender, error) {
 			}
 		}
 	default:
-		return nil, fmt.Errorf("bench: protocol %q: want rtmp or session", o.protocol)
+		return nil, fmt.Errorf("bench: protocol %q: want rtmp, session or webrtc", o.protocol)
 	}
 	if len(o.only) == 0 {
 		return list, nil
@@ -129,7 +133,7 @@ func (o *benchOptions) run(ctx context.Context, w io.Writer) error {
 
 // report shows the medians. The ratio is taken within each run.
 func (o *benchOptions) report(w io.Writer, list []contender, results [][]benchResult) error {
-	_, rate := benchSize(o.kbps)
+	_, rate := benchSize(o.kbps, o.silent())
 	fmt.Fprintf(w, "%d %s viewers of one stream of %d kbit/s (%d messages a second), %d x %v; %s\n\n", o.viewers, o.protocol, o.kbps, rate, max(o.runs, 1), o.duration, machine())
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "\tCPU per viewer and second\tx bare\tof a processor\tlatency p50\tp99\tadded p50\tp99\tfirst picture p50\tp99\tmemory per viewer\tbefore it is given back\treceived\tlost\t")

@@ -17,10 +17,23 @@ import (
 func bareCommand() *cobra.Command {
 	var kbps, overhead int
 	var gather, sound time.Duration
+	var udp bool
 	c := &cobra.Command{
 		Use:  "bare",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if udp {
+				conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+				if err != nil {
+					return err
+				}
+				defer conn.Close()
+				context.AfterFunc(c.Context(), func() { conn.Close() })
+				fmt.Fprintf(c.OutOrStdout(), "bare: on %s\n", conn.LocalAddr())
+				b := bareUDP{conn: conn}
+				go b.accept()
+				return b.run(c.Context(), kbps)
+			}
 			ln, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				return err
@@ -30,7 +43,7 @@ func bareCommand() *cobra.Command {
 			fmt.Fprintf(c.OutOrStdout(), "bare: on %s\n", ln.Addr())
 			b := bareLoop{gather: gather, sound: sound}
 			go b.accept(ln)
-			return newBenchStream(kbps).run(c.Context(), func(m rtmp.Message) error {
+			return newBenchStream(kbps, false).run(c.Context(), func(m rtmp.Message) error {
 				b.add(m.Type == rtmp.TypeVideo, append(rtmp.AppendMessage(nil, rtmp.OwnChunkSize, m), make([]byte, overhead)...))
 				return nil
 			})
@@ -40,6 +53,7 @@ func bareCommand() *cobra.Command {
 	c.Flags().IntVar(&overhead, "overhead", 0, "bytes added to each message")
 	c.Flags().DurationVar(&gather, "gather", 0, "how long messages wait for others")
 	c.Flags().DurationVar(&sound, "gather-sound", 0, "how long sound waits for the next picture")
+	c.Flags().BoolVar(&udp, "udp", false, "send packets as they are over WebRTC")
 	return c
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
@@ -61,6 +62,17 @@ func pinSelf(cpu int) error {
 
 // writeRaw writes to a socket, and does not wait.
 func writeRaw(fd int, b []byte) { syscall.Write(fd, b) }
+
+// segmentControl asks the kernel to cut what is sent into packets of so many bytes (UDP_SEGMENT).
+func segmentControl(size int) []byte {
+	const udpSegment = 103
+	b := make([]byte, syscall.CmsgSpace(2))
+	h := (*syscall.Cmsghdr)(unsafe.Pointer(&b[0]))
+	h.Level, h.Type = syscall.IPPROTO_UDP, udpSegment
+	h.SetLen(syscall.CmsgLen(2))
+	binary.NativeEndian.PutUint16(b[syscall.CmsgLen(0):], uint16(size))
+	return b
+}
 
 // processorTime is the processor time of a process.
 func processorTime(pid int) (time.Duration, error) {

@@ -25,7 +25,7 @@ func nginxContender() (contender, bool) {
 			return contender{}, false
 		}
 	}
-	return contender{name: "nginx", bare: "bare-40ms", open: openRTMP, start: func(ctx context.Context, _ *benchOptions) (*child, string, string, error) {
+	return contender{name: "nginx", bare: "bare-40ms", open: reads(dialRTMP), start: func(ctx context.Context, _ *benchOptions) (*child, string, string, error) {
 		return startPeer(ctx, func(dir, addr string) (*exec.Cmd, error) {
 			file := filepath.Join(dir, "nginx.conf")
 			err := os.WriteFile(file, fmt.Appendf(nil, nginxConfig, module, dir, addr), 0o600)
@@ -58,7 +58,7 @@ func lalContender() (contender, bool) {
 	if err != nil {
 		return contender{}, false
 	}
-	return contender{name: "lal", bare: "bare", open: openRTMP, start: func(ctx context.Context, _ *benchOptions) (*child, string, string, error) {
+	return contender{name: "lal", bare: "bare", open: reads(dialRTMP), start: func(ctx context.Context, _ *benchOptions) (*child, string, string, error) {
 		return startPeer(ctx, func(dir, addr string) (*exec.Cmd, error) {
 			file := filepath.Join(dir, "lal.json")
 			err := os.WriteFile(file, fmt.Appendf(nil, lalConfig, addr, filepath.Join(dir, "log")), 0o600)
@@ -108,7 +108,7 @@ func startPeerIn(ctx context.Context, dir string, command func(dir, addr string)
 		return nil, "", err
 	}
 	for range 100 {
-		conn, err := openBare(ctx, addr)
+		conn, err := dialBare(ctx, addr)
 		if err == nil {
 			conn.Close()
 			return p, addr, nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"regexp"
@@ -42,26 +43,29 @@ func (r benchResult) latency99() time.Duration { return r.p99 }
 
 // hawserContender is this program's server with some flags.
 func hawserContender(name, bare, protocol string, flags ...string) contender {
-	open := openRTMP
-	if protocol == "session" {
-		open = openSession
+	open, udp, lines := reads(dialRTMP), "", 2
+	switch protocol {
+	case "session":
+		open = reads(dialSession)
+	case "webrtc":
+		open, udp, lines = openWHEP, "127.0.0.1:0", 3
 	}
 	return contender{name: name, bare: bare, open: open, start: func(ctx context.Context, _ *benchOptions) (*child, string, string, error) {
-		args := append([]string{"bench", "serve", "--http", "127.0.0.1:0", "--rtmp", "127.0.0.1:0", "--rtc", "", "--stream-bytes", strconv.Itoa(benchHistory)}, flags...)
-		p, found, err := startChild(ctx, regexp.MustCompile(`(?s)rtmp://(\S+).*http://(\S+)`), 2, args...)
+		args := append([]string{"bench", "serve", "--http", "127.0.0.1:0", "--rtmp", "127.0.0.1:0", "--rtc", udp, "--rtc-tcp", "", "--stream-bytes", strconv.Itoa(benchHistory)}, flags...)
+		p, found, err := startChild(ctx, regexp.MustCompile(`(?s)rtmp://(\S+).*http://(\S+)`), lines, args...)
 		if err != nil {
 			return nil, "", "", err
 		}
-		if protocol == "session" {
-			return p, found[2], found[1], nil
+		if protocol == "rtmp" {
+			return p, found[1], found[1], nil
 		}
-		return p, found[1], found[1], nil
+		return p, found[2], found[1], nil
 	}}
 }
 
 // bareContender is the loop that writes the messages to its sockets and does nothing else.
-func bareContender(name string, flags ...string) contender {
-	return contender{name: name, open: openBare, start: func(ctx context.Context, o *benchOptions) (*child, string, string, error) {
+func bareContender(name string, dial func(context.Context, string) (net.Conn, error), flags ...string) contender {
+	return contender{name: name, open: reads(dial), start: func(ctx context.Context, o *benchOptions) (*child, string, string, error) {
 		args := append([]string{"bench", "bare", "--kbps", strconv.Itoa(o.kbps), "--overhead", strconv.Itoa(o.overhead())}, flags...)
 		p, found, err := startChild(ctx, regexp.MustCompile(`on (\S+)`), 1, args...)
 		if err != nil {
@@ -81,6 +85,9 @@ func (o *benchOptions) overhead() int {
 
 // sessionOverhead is about how many bytes longer than an RTMP message a session's frame is: the WebSocket header, that of the media, and the boxes of the fragment.
 const sessionOverhead = 138
+
+// silent says that the stream has no sound: WebRTC does not carry AAC.
+func (o *benchOptions) silent() bool { return o.protocol == "webrtc" }
 
 // running is a program with its stream, if it is to be given one, and viewers.
 type running struct {
@@ -106,7 +113,7 @@ func (o *benchOptions) start(ctx context.Context, c contender) (*running, error)
 		return r, nil
 	}
 	go func() {
-		r.published <- publishBench(r.ctx, r.publish, o.kbps)
+		r.published <- publishBench(r.ctx, r.publish, o.kbps, o.silent())
 		r.cancel()
 	}()
 	return r, nil
@@ -136,10 +143,13 @@ func (o *benchOptions) measure(ctx context.Context, c contender) (result benchRe
 		pause(r.ctx, time.Second+time.Duration(float64(benchHistory)*8/1000/float64(o.kbps)*float64(time.Second)))
 	}
 	half := o.viewers / 2
+	if o.protocol == "webrtc" { // what the handshakes of the first half held would be given back meanwhile
+		half = 0
+	}
 	if err := r.v.open(r.ctx, half, r.addr, c.open); err != nil {
 		return result, err
 	}
-	pause(r.ctx, settleTime)
+	pause(r.ctx, o.settle)
 	_, before, err := r.memory()
 	if err != nil {
 		return result, err
@@ -147,13 +157,13 @@ func (o *benchOptions) measure(ctx context.Context, c contender) (result benchRe
 	if err := r.v.open(r.ctx, o.viewers-half, r.addr, c.open); err != nil {
 		return result, err
 	}
-	pause(r.ctx, settleTime)
+	pause(r.ctx, o.settle)
 	result, err = o.watch(r)
 	if err != nil {
 		return result, err
 	}
 	atOnce, rss, err := r.memory()
-	more := int64(max(o.viewers-half, 1)) // of the second half: a program takes some for itself at its first
+	more := int64(max(o.viewers-half, 1)) // of the second half where that can be: a program takes some for itself at its first
 	result.memory, result.atOnce = (rss-before)/more, (atOnce-before)/more
 	result.first50, result.first99 = r.v.firstPictures()
 	if r.publish == "" {
@@ -185,7 +195,7 @@ func (o *benchOptions) watch(r *running) (result benchResult, err error) {
 // findMost looks for the largest number of viewers that each program holds in real time.
 func (o *benchOptions) findMost(ctx context.Context, w io.Writer, list []contender) error {
 	o.duration = mostTime
-	sent, _ := benchSize(o.kbps)
+	sent, _ := benchSize(o.kbps, o.silent())
 	for _, c := range list {
 		held, why, err := o.most1(ctx, c, float64(sent))
 		if err != nil {
@@ -203,12 +213,12 @@ func (o *benchOptions) most1(ctx context.Context, c contender, sent float64) (he
 		return 0, "", err
 	}
 	defer func() { err = errors.Join(r.stop(), err) }()
-	pause(r.ctx, settleTime)
+	pause(r.ctx, o.settle)
 	for n := o.viewers; ; n = int(float64(n) * mostStep) {
 		if err := r.v.open(r.ctx, n-len(r.v.conns), r.addr, c.open); err != nil {
 			return held, fmt.Sprintf("no more with %d: %v", n, err), nil
 		}
-		pause(r.ctx, settleTime)
+		pause(r.ctx, o.settle)
 		own := ownTime()
 		result, err := o.watch(r)
 		if err != nil {

@@ -28,10 +28,9 @@ const handshakeSize = 1536
 
 // viewers are connections that read what a server sends and look at as little of it as possible.
 type viewers struct {
-	bytes   atomic.Int64
-	failed  atomic.Int64
-	running sync.WaitGroup
-	conns   []net.Conn
+	bytes  atomic.Int64
+	failed atomic.Int64
+	conns  []io.Closer
 
 	mu        sync.Mutex
 	measure   bool
@@ -39,23 +38,21 @@ type viewers struct {
 	first     []time.Duration // from connect to the first picture, of those sampled
 }
 
-// opener makes a connection a viewer's; what it returns has arrived already.
-type opener func(ctx context.Context, addr string) (net.Conn, error)
+// opener makes a viewer. What it receives goes to take, in order, by one goroutine at a time; lost is called when it ends, which Close waits for.
+type opener func(ctx context.Context, addr string, take func(b []byte), lost func()) (io.Closer, error)
 
-// open connects n viewers and starts to read.
+// open connects n viewers.
 func (v *viewers) open(ctx context.Context, n int, addr string, open opener) error {
 	every := max(1, n/sampledViewers)
 	v.mu.Lock()
 	v.first = nil
 	v.mu.Unlock()
 	for i := range n {
-		begin := time.Now()
-		conn, err := open(ctx, addr)
+		conn, err := open(ctx, addr, v.take(i%every == 0), func() { v.failed.Add(1) })
 		if err != nil {
 			return fmt.Errorf("viewer %d: %w", i, err)
 		}
 		v.conns = append(v.conns, conn)
-		v.running.Go(func() { v.read(conn, begin, i%every == 0) })
 	}
 	return nil
 }
@@ -65,32 +62,25 @@ func (v *viewers) close() {
 	for _, c := range v.conns {
 		c.Close()
 	}
-	v.running.Wait()
 }
 
-func (v *viewers) read(conn net.Conn, begin time.Time, sampled bool) {
-	r := netio.NewReader(conn, 0)
+// take makes what looks at the bytes of a viewer that is being opened.
+func (v *viewers) take(sampled bool) func(b []byte) {
+	if !sampled {
+		return func(b []byte) { v.bytes.Add(int64(len(b))) }
+	}
 	var finder stampFinder
-	first := true
-	for {
-		err := r.Next(func(b []byte) error {
-			v.bytes.Add(int64(len(b)))
-			if sampled {
-				now := time.Now()
-				finder.feed(b, func(sent time.Time) {
-					if first {
-						v.began(now.Sub(begin))
-						first = false
-					}
-					v.note(now.Sub(sent))
-				})
+	begin, first := time.Now(), true
+	return func(b []byte) {
+		v.bytes.Add(int64(len(b)))
+		now := time.Now()
+		finder.feed(b, func(sent time.Time) {
+			if first {
+				v.began(now.Sub(begin))
+				first = false
 			}
-			return nil
+			v.note(now.Sub(sent))
 		})
-		if err != nil {
-			v.failed.Add(1)
-			return
-		}
 	}
 }
 
@@ -145,34 +135,65 @@ func (v *viewers) stop() (bytes int64, p50, p99 time.Duration) {
 type stampFinder struct{ tail []byte }
 
 func (f *stampFinder) feed(b []byte, found func(time.Time)) {
-	const whole = 16
 	if len(f.tail) > 0 {
-		joint := append(f.tail, b[:min(len(b), whole-1)]...)
+		joint := append(f.tail, b[:min(len(b), stampSize-1)]...)
 		f.search(joint, found)
 	}
 	f.search(b, found)
-	f.tail = append(f.tail[:0], b[max(0, len(b)-whole+1):]...)
+	f.tail = append(f.tail[:0], b[max(0, len(b)-stampSize+1):]...)
 }
 
 func (f *stampFinder) search(b []byte, found func(time.Time)) {
 	for {
 		i := bytes.Index(b, benchMagic)
-		if i < 0 || len(b) < i+16 {
+		if i < 0 || len(b) < i+stampSize {
 			return
 		}
 		found(time.Unix(0, int64(binary.BigEndian.Uint64(b[i+8:]))))
-		b = b[i+16:]
+		b = b[i+stampSize:]
 	}
 }
 
-// openBare is a viewer of the bare loop, which sends to whoever connects.
-func openBare(ctx context.Context, addr string) (net.Conn, error) {
+// reading is a viewer that reads a connection.
+type reading struct {
+	net.Conn
+	over chan struct{}
+}
+
+// reads makes viewers of connections; what dial returns has arrived already.
+func reads(dial func(ctx context.Context, addr string) (net.Conn, error)) opener {
+	return func(ctx context.Context, addr string, take func([]byte), lost func()) (io.Closer, error) {
+		conn, err := dial(ctx, addr)
+		if err != nil {
+			return nil, err
+		}
+		v := reading{conn, make(chan struct{})}
+		go func() {
+			defer close(v.over)
+			r := netio.NewReader(conn, 0)
+			for r.Next(func(b []byte) error { take(b); return nil }) == nil {
+			}
+			lost()
+		}()
+		return v, nil
+	}
+}
+
+// Close implements io.Closer.
+func (v reading) Close() error {
+	err := v.Conn.Close()
+	<-v.over
+	return err
+}
+
+// dialBare is a viewer of the bare loop, which sends to whoever connects.
+func dialBare(ctx context.Context, addr string) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, "tcp", addr)
 }
 
-// openRTMP plays over RTMP, with all requests in one go.
-func openRTMP(ctx context.Context, addr string) (net.Conn, error) {
-	conn, err := openBare(ctx, addr)
+// dialRTMP plays over RTMP, with all requests in one go.
+func dialRTMP(ctx context.Context, addr string) (net.Conn, error) {
+	conn, err := dialBare(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -198,9 +219,9 @@ func openRTMP(ctx context.Context, addr string) (net.Conn, error) {
 	return conn, err
 }
 
-// openSession plays over a session.
-func openSession(ctx context.Context, addr string) (net.Conn, error) {
-	conn, err := openBare(ctx, addr)
+// dialSession plays over a session.
+func dialSession(ctx context.Context, addr string) (net.Conn, error) {
+	conn, err := dialBare(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
