@@ -167,7 +167,7 @@ func (o *benchOptions) report(w io.Writer, list []contender, results [][]benchRe
 	}
 	_, err := fmt.Fprintln(w, `
 Added latency is beside the bare loop that writes each message at once. Where the viewers' processor is full, the latencies are its own.
-Memory is by how much the second half of the viewers lets the process's resident memory grow, when garbage is collected and free memory given back, and at once before
+Memory is by how much the second half of the viewers (all of them over WebRTC) lets the process's resident memory grow, when garbage is collected and free memory given back, and at once before
 that; the system's buffers of their sockets are not in it. nginx and lal cannot be told to give anything back.`)
 	return err
 }
