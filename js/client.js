@@ -145,6 +145,14 @@ export class Client {
   }
 
   /**
+   * Asks the server for a sign of life now, because something else says that the network may be gone. Without one within 3 s the connection is given up and another one is made. It does nothing
+   * while there is no session, and may be called often.
+   */
+  check() {
+    this.#driver.heartbeat.doubt();
+  }
+
+  /**
    * Connects, and stays connected until disconnect is called or the server refuses or ejects this client for good.
    * @returns {Promise<void>} settled at the first login, or with a ReasonError when there will be none
    */

@@ -408,6 +408,7 @@ export class Driver {
   #online = () => {
     if (this.machine.state === "unreachable") this.#failures = 0;
     this.retry();
+    this.heartbeat.doubt(); // of a connection over the network before
   };
 
   #wentOffline = () => {

@@ -4,6 +4,11 @@
  */
 const SILENCE = 5;
 
+/**
+ * With a doubt, the server has so many times so many ms for a sign of life. They are counted, too, and it is not asked again sooner.
+ */
+const DOUBTS = 3, DOUBT = 1000;
+
 /** How many exchanges the round trip and the clock offset are the best of. */
 const EXCHANGES = 10;
 
@@ -28,6 +33,9 @@ export class Heartbeat {
   #exchanges = [];
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #doubt; // while one is looked into, and until there may be another
+  #doubting = false;
 
   /** @param {() => number} ping  sends one and returns its id @param {() => void} silent  called once, when the server is given up */
   constructor(ping, silent) {
@@ -47,6 +55,8 @@ export class Heartbeat {
 
   stop() {
     clearTimeout(this.#timer);
+    clearTimeout(this.#doubt);
+    this.#doubt = undefined;
     this.#interval = 0;
     this.#pings.clear();
   }
@@ -54,9 +64,27 @@ export class Heartbeat {
   /** A message came; pings too when it is high time, since the timers of a page in the background are slow. */
   heard() {
     this.#heard = true;
+    this.#doubting = false;
     if (this.#interval === 0) return;
     const now = performance.now();
     if (now - this.#pinged > 1.5 * this.#interval) this.#send(now);
+  }
+
+  /** Something says that the server may not be reached any more: asks it now, and gives it up sooner than otherwise. */
+  doubt() {
+    if (this.#interval === 0 || this.#doubt !== undefined) return;
+    this.#doubting = true;
+    this.#send(performance.now());
+    this.#look(DOUBTS);
+  }
+
+  /** @param {number} left */
+  #look(left) {
+    this.#doubt = setTimeout(() => {
+      this.#doubt = undefined;
+      if (left > 1) this.#look(left - 1);
+      else if (this.#doubting) this.#silent();
+    }, DOUBT);
   }
 
   /** @param {{id: number, at?: number}} m */

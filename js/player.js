@@ -257,6 +257,7 @@ export class Player {
       peer: this.#rtc.evidence,
     });
     this.#noteFault();
+    if (this.#ladder.phase === "failing") this.#client.check(); // the session may be cut, too
     if (this.#closed) return; // by the application, when it was told; so below
     if (want.attempt !== this.#attempt) this.#rtc.ask();
     this.#attempt = want.attempt;

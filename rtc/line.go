@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -88,6 +89,19 @@ func (l *line) close() {
 	l.mu.Unlock()
 	for _, c := range conns {
 		c.close()
+	}
+}
+
+// drop forgets a connection, and with the last one the line: an agent may open one after it has given the line up.
+func (l *line) drop(c *muxConn) {
+	l.mux.linesMu.Lock()
+	defer l.mux.linesMu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.conns = slices.DeleteFunc(l.conns, func(other *muxConn) bool { return other == c })
+	if len(l.conns) == 0 && l.mux.lines[l.ufrag] == l {
+		l.closed = true
+		delete(l.mux.lines, l.ufrag)
 	}
 }
 
@@ -286,6 +300,7 @@ func (h *muxHandle) Close() error {
 	h.mu.Unlock()
 	if last {
 		h.muxConn.close()
+		h.line.drop(h.muxConn)
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ type Peer struct {
 	line   atomic.Pointer[line]   // nil without a UDP port of the engine
 	way    atomic.Pointer[way]    // likewise
 	keys   *handshakeKeys         // of one that sends over the engine's port
-	sender atomic.Pointer[sender] // nil before DTLS stands
+	sender atomic.Pointer[sender] // nil before SRTP stands
 
 	negotiating sync.Mutex // one offer or answer at a time
 
@@ -109,12 +109,16 @@ func (p *Peer) watch() {
 		switch s {
 		case webrtc.DTLSTransportStateConnected:
 			p.secured()
-			p.startSender()
-			p.Wake()
 		case webrtc.DTLSTransportStateFailed:
 			go p.Close(lifecycle.ReasonProtocol.With("DTLS: the handshake failed"))
 		case webrtc.DTLSTransportStateClosed: // long before the stack has closed the rest
 			go p.Close(lifecycle.ReasonDone.With("the other side closed the connection"))
+		}
+	})
+	p.pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
+		if s == webrtc.PeerConnectionStateConnected { // SRTP stands, which is a little later than DTLS
+			p.startSender()
+			p.Wake()
 		}
 	})
 	p.pc.OnDataChannel(p.accept)
@@ -349,8 +353,9 @@ func (p *Peer) remote(t webrtc.SDPType, text string) error {
 	return nil
 }
 
-// restarts is called before ICE is restarted.
+// restarts is called before ICE is restarted. It waits until our own addresses are known, at most Options.GatherTimeout: the stack must not gather for two generations at once.
 func (p *Peer) restarts() {
+	p.engine.gathered(context.Background(), webrtc.GatheringCompletePromise(p.pc))
 	p.engine.net.refresh(0)
 	p.input(inRestart, Pair{}, lifecycle.Reason{})
 }

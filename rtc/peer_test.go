@@ -53,7 +53,7 @@ func (s *seen) last() Change {
 // until waits until the states so far are those words, in one of several ways.
 func (s *seen) until(t *testing.T, words ...string) {
 	t.Helper()
-	patience := time.After(10 * time.Second)
+	patience := time.After(30 * time.Second)
 	for !slices.Contains(words, s.words()) {
 		select {
 		case <-s.more:
@@ -66,7 +66,7 @@ func (s *seen) until(t *testing.T, words ...string) {
 // quick are clocks for tests on real sockets.
 func quick(o Options) Options {
 	o.Loopback = true
-	o.DisconnectedTimeout, o.FailedTimeout, o.KeepAlive, o.Settle = 400*time.Millisecond, 600*time.Millisecond, 100*time.Millisecond, 300*time.Millisecond
+	o.DisconnectedTimeout, o.FailedTimeout, o.KeepAlive, o.Settle = 1200*time.Millisecond, 800*time.Millisecond, 100*time.Millisecond, 300*time.Millisecond
 	return o
 }
 

@@ -76,10 +76,13 @@ func (t *outTrack) Kind() webrtc.RTPCodecType {
 	return webrtc.RTPCodecTypeVideo
 }
 
-// startSender makes the sender of what both sides have agreed on, once DTLS stands.
+// startSender makes the sender of what both sides have agreed on, when the peer is connected for the first time.
 func (p *Peer) startSender() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.sender.Load() != nil {
+		return
+	}
 	params := senderParams{Now: time.Now, KeyframeWanted: p.opts.OnKeyframe, Slow: p.slow}
 	var writer rtpWriter
 	for i, b := range p.bound {

@@ -89,6 +89,29 @@ test("pings at the heartbeat, measures, and gives up after silence", (t) => {
   assert.deepEqual([client.state, ws.closed.word], ["lost", "timeout"]);
 });
 
+test("a doubt has the server asked at once, and given up after 3 s", (t) => {
+  const { client, tick } = setUp(t);
+  client.check();
+  client.connect();
+  const ws = FakeWebSocket.last.welcome({ heartbeat: 10_000 });
+  ws.take();
+  tick(100);
+  client.check();
+  client.check();
+  assert.deepEqual(ws.take(), [{ t: "ping", id: 2 }]);
+  ws.say({ t: "pong", id: 2, at: Date.now() });
+  tick(2900);
+  client.check();
+  assert.deepEqual(ws.take(), [], "not asked again so soon");
+  tick(100);
+  client.check();
+  assert.deepEqual(ws.take(), [{ t: "ping", id: 3 }]);
+  tick(2900);
+  assert.equal(client.state, "logged_in");
+  tick(100);
+  assert.deepEqual([client.state, client.log.findLast((e) => e.state === "lost").reason.word, ws.closed.word], ["lost", "timeout", "timeout"]);
+});
+
 test("a reconnect goes on where it stood: nothing doubled, what is lost is told", (t) => {
   const { client, tick } = setUp(t);
   const got = [];
