@@ -205,10 +205,17 @@ func (p *rtcPeer) plays(ctx context.Context, o *rtc.PeerOptions) error {
 	if c.why.Code == lifecycle.ReasonNotFound.Code && p.patience > 0 && p.server.absent(p.path).IsZero() {
 		patience, cancel := context.WithTimeout(ctx, p.patience)
 		defer cancel()
-		if err := p.server.awaitTracks(patience, p.path, p.life.ID()); err != nil {
+		if err := p.server.awaitTracks(patience, p.path, p.life.ID(), 1); err != nil {
 			return err
 		}
 		c = p.server.carriage(p.path, takes)
+	}
+	if p.patience > 0 && p.server.mayGrow(p.path) {
+		patience, cancel := context.WithTimeout(ctx, otherTrackWait)
+		defer cancel()
+		if p.server.awaitTracks(patience, p.path, p.life.ID(), 2) == nil {
+			c = p.server.carriage(p.path, takes)
+		}
 	}
 	if c.about.Without != "" {
 		p.life.Event(lifecycle.Event{Kind: KindWithout, Reason: lifecycle.ReasonUnsupported.With("%s", c.about.Without)})

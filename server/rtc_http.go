@@ -38,6 +38,9 @@ const (
 	DefaultMaxOfferRate = 100
 	// tracksWait is how long WHEP waits for the tracks of a stream that has just begun, or is pulled for this viewer.
 	tracksWait = 5 * time.Second
+	// otherTrackWait is how long it waits for a second track of a stream that has had few frames: those that browsers publish show theirs one after the other.
+	otherTrackWait = 500 * time.Millisecond
+	fewFrames      = 100
 	// maxOfferers bounds the addresses whose offers are counted.
 	maxOfferers = 4096
 )
@@ -358,8 +361,14 @@ func (w waker) Wake() {
 	}
 }
 
-// awaitTracks waits until a stream says what it is made of. The viewer that it needs for that may be what a pull on demand waits for.
-func (s *Server) awaitTracks(ctx context.Context, path, by string) error {
+// mayGrow says whether a stream that is published over WebRTC has one track, and so few frames that it may be about to get another.
+func (s *Server) mayGrow(path string) bool {
+	info, ok := s.streams.Find(path)
+	return ok && info.Status == stream.Live && len(info.Tracks) == 1 && info.Frames < fewFrames && strings.HasPrefix(info.Publisher, overRTC+"-")
+}
+
+// awaitTracks waits until a stream has so many tracks. The viewer that it needs for that may be what a pull on demand waits for.
+func (s *Server) awaitTracks(ctx context.Context, path, by string, tracks int) error {
 	viewer, err := s.streams.View(path, s.formats.rtc, by)
 	if err != nil {
 		return err
@@ -368,7 +377,7 @@ func (s *Server) awaitTracks(ctx context.Context, path, by string) error {
 	s.relays.Changed()
 	woken := make(waker, 1)
 	for {
-		if info := viewer.Stream().Info(); info.Status == stream.Live && len(info.Tracks) > 0 {
+		if info := viewer.Stream().Info(); info.Status == stream.Live && len(info.Tracks) >= tracks {
 			return nil
 		}
 		if viewer.Fill(nil, relayBatch); viewer.Ended() {

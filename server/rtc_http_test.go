@@ -303,7 +303,7 @@ func TestRTCStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	woken := make(waker, 1)
-	v := &rtcSource{viewer: viewer, wake: woken}
+	v := &rtcSource{peer: &rtcPeer{server: r.Server}, send: viewer.Stream().Info().Tracks, viewer: viewer, wake: woken}
 	defer v.close()
 	var video, sound []rtc.Group
 	fill := func(n int) {

@@ -47,6 +47,7 @@ func (v *rtcSource) Fill(dst [][]byte, max int) [][]byte {
 	if !v.begun {
 		v.begun = true
 		v.start()
+		v.changed() // since the answer was made
 	}
 	if v.strained.Swap(false) {
 		v.viewer.LeaveOut()
