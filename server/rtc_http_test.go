@@ -111,7 +111,7 @@ func TestRTCRestart(t *testing.T) {
 	c := newRTCClient(t)
 	location, etag := r.signOn("/live/cam1/whep", c)
 	c.got(3, media.Video)
-	until(t, "completed", func() bool { return strings.HasSuffix(r.states(overRTC), "completed") })
+	r.settled(1)
 	patch := func(body string, headers ...string) (*http.Response, string) {
 		return r.request(http.MethodPatch, location, body, headers...)
 	}
@@ -139,11 +139,11 @@ func TestRTCRestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	until(t, "completed again", func() bool { return strings.HasSuffix(r.states(overRTC), "new checking connected completed") })
+	r.settled(2)
 	if err := s.Restart(soon(t)); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "restarted", func() bool { return strings.HasSuffix(r.states(overRTC), "completed checking connected completed") })
+	r.settled(3)
 	n := len(c.got(1, media.Video))
 	c.got(n+10, media.Video)
 	if err := s.Close(soon(t), lifecycle.ReasonDone); err != nil {

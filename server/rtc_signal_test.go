@@ -136,7 +136,7 @@ func TestSignalOffers(t *testing.T) {
 	w.signal("/live/cam1", map[string]string{"offer": offer})
 	w.answer("/live/cam1", c)
 	c.got(3, media.Video)
-	until(t, "completed", func() bool { return strings.HasSuffix(r.states(overRTC), "completed") })
+	r.settled(1)
 	w.signal("/live/cam1", map[string]string{"offer": offer})
 	var clock rtcClock
 	if said := w.said("/live/cam1", "answer")["clock"]; json.Unmarshal(said, &clock) != nil || clock.Time == 0 || int64(clock.RTP) != (clock.Time*90+500)/1000 {
@@ -148,7 +148,7 @@ func TestSignalOffers(t *testing.T) {
 	}
 	w.signal("/live/cam1", map[string]string{"offer": restart})
 	w.answer("/live/cam1", c)
-	until(t, "restarted", func() bool { return strings.HasSuffix(r.states(overRTC), "completed checking connected completed") })
+	r.settled(2)
 	second := newRTCClient(t)
 	w.peerUp("/live/cam1", "play", second)
 	second.got(3, media.Video)
@@ -211,7 +211,7 @@ func TestSignalKept(t *testing.T) {
 	c := newRTCClient(t)
 	w.peerUp("/live/cam1", "play", c)
 	c.got(3, media.Video)
-	until(t, "completed", func() bool { return strings.HasSuffix(r.states(overRTC), "completed") })
+	r.settled(1)
 	w.ws.CloseNow()
 	r.event("the connection is gone", func(e *lifecycle.Event) bool { return e.Protocol == "session" && e.Kind == lifecycle.KindClose })
 	n := len(c.got(1, media.Video))

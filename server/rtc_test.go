@@ -375,6 +375,20 @@ func (r *rig) states(protocol string) string {
 	return strings.Join(words, " ")
 }
 
+// settled waits until ICE has begun so many times, restarts among them, and is completed. On a busy machine it may be disconnected in between.
+func (r *rig) settled(times int) {
+	r.t.Helper()
+	r.t.Cleanup(func() {
+		if r.t.Failed() {
+			r.t.Log(r.states(overRTC))
+		}
+	})
+	until(r.t, "ICE is completed", func() bool {
+		states := r.states(overRTC)
+		return strings.Count(states, "checking") == times && strings.HasSuffix(states, "completed")
+	})
+}
+
 // WHIP: what a client publishes comes out over RTMP and sessions; when it goes, so does the stream.
 func TestWHIP(t *testing.T) {
 	r := serve(t, withRTC())

@@ -141,8 +141,22 @@ func (o *publishOptions) whipFile(c *cobra.Command, path, name string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	up := make(chan struct{})
+	var mu sync.Mutex
+	over := false
+	print := func(w io.Writer, format string, args ...any) { // what comes after the command's end is nobody's
+		mu.Lock()
+		defer mu.Unlock()
+		if !over {
+			fmt.Fprintf(w, format, args...)
+		}
+	}
+	defer func() {
+		mu.Lock()
+		defer mu.Unlock()
+		over = true
+	}()
 	s, err := engine.Publish(ctx, address, rtc.HTTPOptions{Token: cmp.Or(o.credentials.session(o.whip), tokenOf(o.whip)), Trickle: true, Peer: rtc.PeerOptions{Send: send, Source: source, OnChange: func(ch rtc.Change) {
-		fmt.Fprintf(c.OutOrStdout(), "%s %s\n", ch.To, ch.Pair)
+		print(c.OutOrStdout(), "%s %s\n", ch.To, ch.Pair)
 		switch ch.To {
 		case rtc.StateConnected:
 			if ch.From == rtc.StateChecking {
@@ -175,7 +189,7 @@ func (o *publishOptions) whipFile(c *cobra.Command, path, name string) error {
 		return err
 	}}
 	err = push.run(ctx)
-	fmt.Fprintf(c.ErrOrStderr(), "published %v\n", &push)
+	print(c.ErrOrStderr(), "published %v\n", &push)
 	if ctx.Err() != nil {
 		return ended(c, ctx)
 	}
