@@ -90,9 +90,11 @@ func (h *Host) Kill() error {
 	if err != nil {
 		return fmt.Errorf("lab: kill what runs on %s: %w", h.name, err)
 	}
-	for _, word := range strings.Fields(string(out)) {
-		if pid, err := strconv.Atoi(word); err == nil && pid != os.Getpid() {
-			syscall.Kill(pid, syscall.SIGKILL)
+	for _, sig := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} { // stopped first: a program whose others are gone may say goodbye
+		for _, word := range strings.Fields(string(out)) {
+			if pid, err := strconv.Atoi(word); err == nil && pid != os.Getpid() {
+				syscall.Kill(pid, sig)
+			}
 		}
 	}
 	return nil
