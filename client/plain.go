@@ -260,20 +260,25 @@ func (p *plain) end(err error) {
 
 // Read implements wire.
 func (p *plain) Read(ctx context.Context) (websocket.MessageType, []byte, error) {
+	return nextMessage(ctx, p.in, p.ended, &p.err)
+}
+
+// nextMessage waits for a message. Those that came before the end are given first; then why is what ended, which holds once ended is closed.
+func nextMessage(ctx context.Context, in <-chan plainMessage, ended <-chan struct{}, why *error) (websocket.MessageType, []byte, error) {
 	select {
-	case m := <-p.in:
+	case m := <-in:
 		return m.typ, m.data, nil
 	default:
 	}
 	select {
-	case m := <-p.in:
+	case m := <-in:
 		return m.typ, m.data, nil
-	case <-p.ended:
+	case <-ended:
 		select { // what came before the end counts
-		case m := <-p.in:
+		case m := <-in:
 			return m.typ, m.data, nil
 		default:
-			return 0, nil, p.err
+			return 0, nil, *why
 		}
 	case <-ctx.Done():
 		return 0, nil, ctx.Err()

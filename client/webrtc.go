@@ -162,24 +162,7 @@ func (w *channel) release() {
 
 // Read implements wire. What came before the end is read first.
 func (w *channel) Read(ctx context.Context) (websocket.MessageType, []byte, error) {
-	select {
-	case m := <-w.in:
-		return m.typ, m.data, nil
-	default:
-	}
-	select {
-	case m := <-w.in:
-		return m.typ, m.data, nil
-	case <-w.ended:
-		select {
-		case m := <-w.in:
-			return m.typ, m.data, nil
-		default:
-			return 0, nil, w.err
-		}
-	case <-ctx.Done():
-		return 0, nil, context.Cause(ctx)
-	}
+	return nextMessage(ctx, w.in, w.ended, &w.err)
 }
 
 // Write implements wire.
