@@ -175,16 +175,21 @@ func TestStrangerPublishes(t *testing.T) {
 	}
 }
 
-// check reads all pictures, and the sound between them.
+// check reads the pictures and the sound between them, from the keyframe on that was the last one when the player could be served.
 func (c *broadcast) check(t *testing.T, ctx context.Context, player *rtmp.Client, pictures int) {
 	t.Helper()
 	var d flv.Demuxer
-	n := 0
+	n := -1
 	for m, err := range player.Messages(ctx) {
 		if err != nil {
 			t.Fatal(err)
 		}
 		f, _, ok, err := d.Feed(m.Type, m.Timestamp, m.Payload)
+		if n < 0 && ok && !f.Config && f.Kind == media.Video {
+			if n = int(f.DTS / step); n%10 != 0 {
+				t.Fatalf("the first picture is %d: no keyframe", n)
+			}
+		}
 		switch want := map[bool][]byte{true: c.key, false: c.inter}[n%10 == 0]; {
 		case err != nil:
 			t.Fatal(err)
