@@ -6,42 +6,37 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"hawser/lifecycle"
-	"hawser/netio"
 	"hawser/websocket"
 )
 
 const (
-	// httpQueueLimit bounds what is queued for one session over plain HTTP, in bytes; httpFill is about how much one write or answer takes of what it follows.
-	httpQueueLimit = netio.DefaultQueueLimit
-	httpFill       = 64 << 10
+	// httpFill is about how much one write or answer takes of what a session follows, in bytes.
+	httpFill = 64 << 10
 	// maxEarlyPosts bounds the POSTs of one session that wait for an earlier one.
 	maxEarlyPosts = 16
 )
 
 // httpCarrier carries a session over plain HTTP: what the server sends goes out in the answers to GETs, what the client sends comes in POSTs.
 type httpCarrier struct {
+	frameQueue
 	session *sessionConn
 	events  bool          // it goes out in one stream of events; else in polls
 	gone    func()        // called when the session has been given up
-	wake    chan struct{} // holds a token when there may be something to send
 	over    chan struct{} // closed when the connection has ended
 	once    sync.Once
+	cut     atomic.Bool // CloseNow was called
 
 	receiving sync.Mutex // held by who gives the session a message, or gives it up
 
-	mu     sync.Mutex
-	queue  [][]byte
-	queued int
-	code   int // of the close, once reason is set
-	reason string
-	closed bool // Close was called; what is queued still goes out
-	cut    bool // CloseNow was called
-	next   uint64
-	turn   chan struct{} // closed when next has changed
-	early  int
+	// Of the POSTs; guarded by posts.
+	posts sync.Mutex
+	next  uint64
+	turn  chan struct{} // closed when next has changed
+	early int
 
 	// Of long polling; guarded by polling.
 	polling sync.Mutex
@@ -51,44 +46,12 @@ type httpCarrier struct {
 }
 
 func newHTTPCarrier(c *sessionConn, events bool, gone func()) *httpCarrier {
-	return &httpCarrier{session: c, events: events, gone: gone, wake: make(chan struct{}, 1), over: make(chan struct{}), turn: make(chan struct{})}
-}
-
-// Queue implements carrier.
-func (h *httpCarrier) Queue(frames ...[]byte) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	size := 0
-	for _, f := range frames {
-		size += len(f)
-	}
-	switch {
-	case h.closed || h.cut:
-		return nil
-	case h.queued > 0 && h.queued+size > httpQueueLimit:
-		return netio.ErrSlow
-	}
-	h.queue = append(h.queue, frames...)
-	h.queued += size
-	h.Wake()
-	return nil
-}
-
-// Wake implements carrier.
-func (h *httpCarrier) Wake() {
-	select {
-	case h.wake <- struct{}{}:
-	default:
-	}
+	return &httpCarrier{frameQueue: newFrameQueue(), session: c, events: events, gone: gone, over: make(chan struct{}), turn: make(chan struct{})}
 }
 
 // Close implements carrier.
 func (h *httpCarrier) Close(code int, reason string) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if !h.closed {
-		h.closed, h.code, h.reason = true, code, reason
-		h.Wake()
+	if h.shut(code, reason) {
 		time.AfterFunc(closePatience, func() { h.finish(lifecycle.ReasonLost) }) // nobody may ever ask for the rest
 	}
 	return nil
@@ -96,9 +59,7 @@ func (h *httpCarrier) Close(code int, reason string) error {
 
 // CloseNow implements carrier.
 func (h *httpCarrier) CloseNow() {
-	h.mu.Lock()
-	h.cut = true
-	h.mu.Unlock()
+	h.cut.Store(true)
 	go h.finish(lifecycle.ReasonLost)
 }
 
@@ -115,15 +76,11 @@ func (h *httpCarrier) finish(why lifecycle.Reason) {
 
 // take returns what is to be sent as server-sent events, and whether that is the end.
 func (h *httpCarrier) take(dst []byte) (out []byte, end bool) {
-	h.mu.Lock()
-	frames := h.queue
-	h.queue, h.queued = nil, 0
-	closed, cut, code, reason := h.closed, h.cut, h.code, h.reason
-	h.mu.Unlock()
+	frames, closed, code, reason := h.takeAll()
 	for _, f := range frames {
 		dst = appendEvents(dst, f)
 	}
-	if cut {
+	if h.cut.Load() {
 		return dst, true
 	}
 	if closed {
@@ -172,17 +129,17 @@ func splitFrame(b []byte) (op byte, payload []byte, size int) {
 // receive gives the session the messages of the POST with a number, in the order of the numbers. What was taken before is not taken again.
 func (h *httpCarrier) receive(n uint64, body []byte, patience <-chan time.Time) error {
 	for {
-		h.mu.Lock()
+		h.posts.Lock()
 		next, turn := h.next, h.turn
 		waits := n > next
 		if waits && h.early >= maxEarlyPosts {
-			h.mu.Unlock()
+			h.posts.Unlock()
 			return lifecycle.ReasonLimit.With("%d requests wait for number %d", maxEarlyPosts, next)
 		}
 		if waits {
 			h.early++
 		}
-		h.mu.Unlock()
+		h.posts.Unlock()
 		if !waits {
 			break
 		}
@@ -194,18 +151,18 @@ func (h *httpCarrier) receive(n uint64, body []byte, patience <-chan time.Time) 
 		case <-patience:
 			err = lifecycle.ReasonTimeout.With("number %d came, number %d did not", n, next)
 		}
-		h.mu.Lock()
+		h.posts.Lock()
 		h.early--
-		h.mu.Unlock()
+		h.posts.Unlock()
 		if err != nil {
 			return err
 		}
 	}
 	h.receiving.Lock()
 	defer h.receiving.Unlock()
-	h.mu.Lock()
+	h.posts.Lock()
 	again := n < h.next
-	h.mu.Unlock()
+	h.posts.Unlock()
 	select {
 	case <-h.over:
 		return lifecycle.ReasonNotFound.With("the connection has ended")
@@ -220,10 +177,10 @@ func (h *httpCarrier) receive(n uint64, body []byte, patience <-chan time.Time) 
 			h.session.receive(line)
 		}
 	}
-	h.mu.Lock()
+	h.posts.Lock()
 	h.next = n + 1
 	close(h.turn)
 	h.turn = make(chan struct{})
-	h.mu.Unlock()
+	h.posts.Unlock()
 	return nil
 }

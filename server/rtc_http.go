@@ -350,17 +350,6 @@ func badRequest(err error) lifecycle.Reason {
 	return lifecycle.ReasonBadRequest.With("%v", err)
 }
 
-// waker is woken by what it waits for.
-type waker chan struct{}
-
-// Wake implements ring.Waker.
-func (w waker) Wake() {
-	select {
-	case w <- struct{}{}:
-	default:
-	}
-}
-
 // mayGrow says whether a stream that is published over WebRTC has one track, and so few frames that it may be about to get another.
 func (s *Server) mayGrow(path string) bool {
 	info, ok := s.streams.Find(path)

@@ -7,10 +7,10 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"hawser/lifecycle"
-	"hawser/netio"
 	"hawser/rtc"
 	"hawser/session"
 	"hawser/websocket"
@@ -35,21 +35,15 @@ const (
 
 // channelCarrier carries a session over a data channel.
 type channelCarrier struct {
+	frameQueue
 	session *sessionConn
-	wake    waker
 	over    chan struct{} // closed when the peer has ended
 
 	receiving sync.Mutex // held by who gives the session a message, or gives it up
 	text      []byte     // the parts of a text so far
 
-	mu      sync.Mutex
-	peer    *rtc.Peer
-	channel *rtc.Channel // nil before it is open
-	queue   [][]byte
-	queued  int
-	code    int
-	reason  string
-	closed  bool
+	peer    atomic.Pointer[rtc.Peer]
+	channel atomic.Pointer[rtc.Channel] // nil before it is open
 }
 
 // postRTCSession makes a peer for an offer, whose data channel will carry a session.
@@ -64,7 +58,7 @@ func (s *Server) postRTCSession(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c := s.newSession(r.RemoteAddr)
-	h := &channelCarrier{session: c, wake: make(waker, 1), over: make(chan struct{})}
+	h := &channelCarrier{frameQueue: newFrameQueue(), session: c, over: make(chan struct{})}
 	c.carrier, c.token = h, requestToken(r)
 	p, answer, err := s.openPeer(r.Context(), rtcAsk{role: rtcSession, path: sessionPath, remote: r.RemoteAddr, client: r.UserAgent(), offer: offer, channel: h,
 		gone: func(p *rtcPeer, why lifecycle.Reason) {
@@ -75,9 +69,7 @@ func (s *Server) postRTCSession(w http.ResponseWriter, r *http.Request) {
 		s.rtcError(w, lifecycle.ReasonOf(err))
 		return // gone has given the session up
 	}
-	h.mu.Lock()
-	h.peer = p.peer
-	h.mu.Unlock()
+	h.peer.Store(p.peer)
 	c.begin()
 	s.wait.Go(h.run)
 	s.answerOffer(w, r, p, answer)
@@ -87,9 +79,7 @@ func (s *Server) postRTCSession(w http.ResponseWriter, r *http.Request) {
 func (h *channelCarrier) opened(c *rtc.Channel) rtc.ChannelOptions {
 	return rtc.ChannelOptions{
 		OnOpen: func() {
-			h.mu.Lock()
-			h.channel = c
-			h.mu.Unlock()
+			h.channel.Store(c)
 			h.Wake()
 		},
 		OnMessage: h.receive,
@@ -98,47 +88,18 @@ func (h *channelCarrier) opened(c *rtc.Channel) rtc.ChannelOptions {
 	}
 }
 
-// Queue implements carrier.
-func (h *channelCarrier) Queue(frames ...[]byte) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	size := 0
-	for _, f := range frames {
-		size += len(f)
-	}
-	switch {
-	case h.closed:
-		return nil
-	case h.queued > 0 && h.queued+size > httpQueueLimit:
-		return netio.ErrSlow
-	}
-	h.queue = append(h.queue, frames...)
-	h.queued += size
-	h.Wake()
-	return nil
-}
-
-// Wake implements carrier.
-func (h *channelCarrier) Wake() { h.wake.Wake() }
-
 // Close implements carrier.
 func (h *channelCarrier) Close(code int, reason string) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if !h.closed {
-		h.closed, h.code, h.reason = true, code, reason
-		h.Wake()
-	}
+	h.shut(code, reason)
 	return nil
 }
 
 // CloseNow implements carrier.
-func (h *channelCarrier) CloseNow() {
-	h.mu.Lock()
-	peer := h.peer
-	h.mu.Unlock()
-	if peer != nil {
-		go peer.Close(lifecycle.ReasonLost)
+func (h *channelCarrier) CloseNow() { h.closePeer(lifecycle.ReasonLost) }
+
+func (h *channelCarrier) closePeer(why lifecycle.Reason) {
+	if peer := h.peer.Load(); peer != nil {
+		go peer.Close(why)
 	}
 }
 
@@ -179,20 +140,14 @@ func (h *channelCarrier) run() {
 // send sends until there is nothing more, or enough waits in the channel; end says that the close was sent.
 func (h *channelCarrier) send() (waiting, end bool) {
 	for {
-		h.mu.Lock()
-		c := h.channel
+		c := h.channel.Load()
 		if c == nil {
-			h.mu.Unlock()
 			return false, false
 		}
 		if c.Buffered() > channelAhead {
-			h.mu.Unlock()
 			return true, false
 		}
-		frames := h.queue
-		h.queue, h.queued = nil, 0
-		closed, code, reason := h.closed, h.code, h.reason
-		h.mu.Unlock()
+		frames, closed, code, reason := h.takeAll()
 		if len(frames) == 0 && closed {
 			c.Send(false, fmt.Appendf([]byte{channelClose}, "%d %s", code, reason))
 			return false, true
@@ -268,12 +223,7 @@ func (h *channelCarrier) receive(text bool, b []byte) {
 		if !ok {
 			why = lifecycle.ReasonDone
 		}
-		h.mu.Lock()
-		peer := h.peer
-		h.mu.Unlock()
-		if peer != nil {
-			go peer.Close(why)
-		}
+		h.closePeer(why)
 	case len(b) == 0 || b[0] != textPart && b[0] != textLast:
 		h.session.fail(&session.Error{Reason: lifecycle.ReasonUnsupported.With("binary messages from a client have no meaning in version %d", session.Version), Fatal: true})
 	case len(h.text)+len(b) > session.DefaultMaxMessage+1:

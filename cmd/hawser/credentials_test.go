@@ -63,7 +63,7 @@ func TestCredentials(t *testing.T) {
 		{words[1], []string{"watch", "--for", "300ms", "--no-media", web + "/a"}, ""},
 		{"", []string{"publish", "--rtmp", "rtmp://" + s.rtmp, "/live/a", clip}, "needs credentials"},
 		{words[1], []string{"publish", "--rtmp", "rtmp://" + s.rtmp, "/live/a", clip}, ""},
-		{"", []string{"play", "--out", os.DevNull, web + "/live/a.flv"}, "401"},
+		{"", []string{"play", "--out", os.DevNull, web + "/live/a.flv"}, "unauthorized"},
 	} {
 		t.Setenv(tokenVariable, tc.variable)
 		out, err := execute(t.Context(), strings.NewReader("1\n"), tc.args...)

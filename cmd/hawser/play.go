@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"os"
 	"strings"
@@ -147,26 +146,12 @@ func playRTMP(ctx context.Context, address, token string, tag func(flv.Tag) erro
 }
 
 func playHTTP(ctx context.Context, address, token string, tag func(flv.Tag) error) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	body, err := openHTTP(ctx, address, token)
 	if err != nil {
 		return err
 	}
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		var wrapped *url.Error
-		if errors.As(err, &wrapped) {
-			err = wrapped.Err // its URL is told once
-		}
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("the answer is %s", resp.Status)
-	}
-	r := flv.NewReader(bufio.NewReaderSize(resp.Body, 1<<16))
+	defer body.Close()
+	r := flv.NewReader(bufio.NewReaderSize(body, 1<<16))
 	for {
 		t, err := r.Next()
 		if err == io.EOF {
