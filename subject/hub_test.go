@@ -66,12 +66,12 @@ func TestLogHistory(t *testing.T) {
 
 func TestLogBoundsByBytesAndAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := NewHub(Options{Limits: ring.Limits{Bytes: 1000, Age: time.Minute}})
+		h := NewHub(Options{Limits: ring.Limits{Bytes: 5 * int64(136+updateOverhead), Age: time.Minute}})
 		for range 100 {
-			mustPublish(t, h, "/a", `"`+strings.Repeat("x", 134)+`"`) // counts 200
+			mustPublish(t, h, "/a", `"`+strings.Repeat("x", 134)+`"`)
 		}
-		if info := h.Find("/a").Info(); info.Items != 5 || info.Bytes != 1000 {
-			t.Errorf("%d items of %d bytes, want 5 of 1000", info.Items, info.Bytes)
+		if info := h.Find("/a").Info(); info.Items != 5 || info.Bytes != 5*int64(136+updateOverhead) {
+			t.Errorf("%d items of %d bytes, want 5", info.Items, info.Bytes)
 		}
 		time.Sleep(2 * time.Minute)
 		mustPublish(t, h, "/a", `1`)

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+	"unsafe"
 
 	"hawser/lifecycle"
 	"hawser/ring"
@@ -261,8 +262,11 @@ func (s *Subject) show(first bool, kind Kind, u *Update, now time.Time) (offset 
 	return s.ring.Append(*u, u.cost(), now)
 }
 
+// updateOverhead is what an update is counted with beside its bytes: its place in a ring.
+const updateOverhead = int(unsafe.Sizeof(ring.Item[Update]{}))
+
 // cost is what an update counts in a ring.
-func (u *Update) cost() int { return u.size() + fieldOverhead*(1+len(u.Fields)) }
+func (u *Update) cost() int { return u.size() + updateOverhead + fieldOverhead*len(u.Fields) }
 
 // fold puts the update into the state that mu guards, or refuses it and changes nothing.
 func (s *Subject) fold(kind Kind, u *Update) (first bool, err error) {
