@@ -14,7 +14,8 @@ import (
 
 // KindAttempt, KindBackOff and KindDrain are the kinds of event, besides lifecycle's own, that a client logs: an attempt begins (Server, Attempt), a wait begins
 // (Delay, Attempt), the server asks to move (Reason). KindError is an error of the server about a path (Path, Reason), or of the credentials (Detail). KindMoved: the session went to
-// another server (From, Server) without a break; KindTransport: to another transport (From, Transport).
+// another server (From, Server) without a break; KindTransport: to another transport (From, Transport), or it will be tried
+// first, because the present one does not hold (Reason).
 const (
 	KindAttempt = "attempt"
 	KindBackOff = "back_off"
@@ -47,6 +48,7 @@ type Client struct {
 	server   string
 	servers  servers
 	worked   map[string]works
+	breaks   map[way]breaks
 	draining bool      // the server has asked to move, so the next attempt goes elsewhere
 	attempts int       // since the last login
 	failures int       // that the back-off counts
@@ -77,7 +79,7 @@ func New(o Options) (*Client, error) {
 	}
 	machine := session.NewClient(session.ClientOptions{Name: o.Name, Token: o.Token, Provider: o.Credentials != nil, Publisher: rand.Text(),
 		MaxPending: o.MaxPending, MaxPendingBytes: o.MaxPendingBytes})
-	c := &Client{o: o, states: newHistory(o.History), machine: machine, servers: servers{groups: o.groups()}, worked: make(map[string]works),
+	c := &Client{o: o, states: newHistory(o.History), machine: machine, servers: servers{groups: o.groups()}, worked: make(map[string]works), breaks: make(map[way]breaks),
 		subs: make(map[string]*Subscription), plays: make(map[string]*Play), waiting: make(map[uint64]*Receipt), calls: make(map[uint64]chan<- session.Event),
 		sources: make(map[string]*Source), room: make(chan struct{}), outgo: make(chan struct{}, 1), renewed: make(chan struct{})}
 	c.dial = c.connect
@@ -229,6 +231,9 @@ func (c *Client) changedLocked(ev session.Event) {
 			close(c.welcome)
 		}
 	case session.Failed, session.Lost, session.Unreachable, session.CredentialsRetrievalFailed:
+		if ev.State == session.Failed || ev.State == session.Lost {
+			c.brokeLocked(ev.Reason, now)
+		}
 		c.delay = c.delayLocked(now)
 		sc.Delay = c.delay
 	case session.Disconnected:

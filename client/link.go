@@ -29,11 +29,18 @@ type link struct {
 	w         wire
 	server    string
 	transport string
+	since     time.Time
+	heard     time.Time // when the last message came; guarded by Client.mu
+}
+
+func newLink(w wire, server, transport string) *link {
+	now := time.Now()
+	return &link{w, server, transport, now, now}
 }
 
 // open tells the machine of a connection; nil when the client was closed meanwhile.
 func (c *Client) open(w wire, server, transport string) *link {
-	l := &link{w, server, transport}
+	l := newLink(w, server, transport)
 	c.mu.Lock()
 	c.link = l
 	c.machine.Opened()
@@ -107,6 +114,7 @@ func (c *Client) receive(ctx context.Context, l *link) error {
 			c.mu.Unlock()
 			return lifecycle.ReasonReplaced
 		}
+		l.heard = time.Now()
 		if t == websocket.TextMessage {
 			c.machine.Receive(b)
 		} else {
@@ -245,7 +253,13 @@ func (c *Client) upgrade(ctx context.Context, l *link) {
 	if !slices.Contains(c.o.Transports, WebSocket) {
 		return
 	}
-	for wait := c.o.UpgradeBase; sleep(ctx, time.Duration((0.5+rand.Float64()/2)*float64(wait))); wait = min(2*wait, c.o.UpgradeMax) {
+	c.mu.Lock()
+	wait := c.o.UpgradeBase
+	if !c.holdsLocked(way{l.server, WebSocket}) {
+		wait = c.o.UpgradeMax
+	}
+	c.mu.Unlock()
+	for ; sleep(ctx, time.Duration((0.5+rand.Float64()/2)*float64(wait))); wait = min(2*wait, c.o.UpgradeMax) {
 		dialing, cancel := context.WithTimeout(ctx, c.o.FallbackAfter)
 		w, err := c.dialWebSocket(dialing, l.server)
 		cancel()
@@ -330,7 +344,7 @@ func (c *Client) switched(b []byte, w wire, server, transport string) (done bool
 		return false, err
 	}
 	old := c.link
-	c.link = &link{w, server, transport}
+	c.link = newLink(w, server, transport)
 	c.out = nil
 	if server != c.server {
 		c.life.Event(lifecycle.Event{Kind: KindMoved, Server: server, Transport: transport, From: c.server})

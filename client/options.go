@@ -52,7 +52,8 @@ type Options struct {
 	// Groups are further such addresses, tried after Servers: those of a group in a random order, so that clients spread over them, and the next group only when none of
 	// the one before could be had. At least one address is needed in all.
 	Groups [][]string
-	// Transports are what may carry the session, in the order in which they are tried; nil means WebSocket, Events, Poll. What worked is remembered for ten minutes.
+	// Transports are what may carry the session, in the order in which they are tried; nil means WebSocket, Events, Poll. What worked is remembered for ten minutes,
+	// and as long comes last what began three times in a row and broke before it had stood for BackOff.Stand, or had no welcome.
 	Transports []string
 	// RTC are the settings of WebRTC, such as its STUN and TURN servers.
 	RTC rtc.Options

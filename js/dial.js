@@ -34,22 +34,48 @@ export const TRANSPORTS = Object.freeze(["websocket", "events", "poll"]);
 /** All that may be asked for: a data channel of WebRTC, too. @type {readonly Transport[]} */
 export const ALL_TRANSPORTS = Object.freeze([...TRANSPORTS, "webrtc"]);
 
-/** How long the transport that worked is tried first, in ms. */
+/** How long the transport that worked is tried first, and one that does not hold last, in ms. */
 const REMEMBERED = 10 * 60_000;
+
+/** After how many connections in a row that broke soon a transport is taken not to hold. */
+const BREAKS = 3;
 
 /** Where pages of one origin share what worked. */
 const STORED = "hawser.transports";
 
-/** Which transport worked last with which origin, in memory and, where there is one, in the browser's storage. */
+/**
+ * Which transport worked last with which origin, in memory and, where there is one, in the browser's storage; and which do not hold: something between may let a transport
+ * begin and then nothing through, or cut it after seconds, where another one holds.
+ */
 export class Memory {
   /** @type {{[origin: string]: {transport: Transport, at: number}}} */
   #worked = {};
+  /** How many connections broke soon in a row, by origin and transport. @type {Map<string, {n: number, at: number}>} */
+  #breaks = new Map();
 
   /** @param {string} server @param {Transport[]} transports */
   order(server, transports) {
     const { transport, at } = { ...this.#stored(), ...this.#worked }[origin(server)] ?? {};
     const good = transport && transports.includes(transport) && Math.abs(Date.now() - (at ?? 0)) < REMEMBERED;
-    return good ? [transport, ...transports.filter((t) => t !== transport)] : transports;
+    const order = good ? [transport, ...transports.filter((t) => t !== transport)] : transports;
+    return [...order.filter((t) => this.holds(server, t)), ...order.filter((t) => !this.holds(server, t))];
+  }
+
+  /** Whether a transport is as good as any, as far as is known. @param {string} server @param {string} transport */
+  holds(server, transport) {
+    const { n, at } = this.#breaks.get(`${transport} ${origin(server)}`) ?? { n: 0, at: 0 };
+    return n < BREAKS || Math.abs(Date.now() - at) > REMEMBERED;
+  }
+
+  /** A connection broke soon. One without a welcome says as much as several that broke later. @param {string} server @param {string} transport @param {boolean} welcome */
+  broke(server, transport, welcome) {
+    const key = `${transport} ${origin(server)}`;
+    this.#breaks.set(key, { n: welcome ? (this.#breaks.get(key)?.n ?? 0) + 1 : BREAKS, at: Date.now() });
+  }
+
+  /** A connection broke that had stood for a while. @param {string} server @param {string} transport */
+  stood(server, transport) {
+    this.#breaks.delete(`${transport} ${origin(server)}`);
   }
 
   /** @param {string} server @param {Transport} transport */

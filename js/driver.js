@@ -15,7 +15,7 @@ import { Timers } from "./timers.js";
  * @property {(o: import("./machine.js").StateOut & {delay?: number}) => void} state
  * @property {(event: import("./machine.js").Event) => void} event
  * @property {(media: import("./protocol.js").Media) => void} fragment
- * @property {(what: {kind: string, from?: string, reason?: Reason, detail?: string}) => void} note
+ * @property {(what: {kind: string, from?: string, transport?: string, reason?: Reason, detail?: string}) => void} note
  */
 
 /** After so much of the credentials' life new ones are asked for, give or take a tenth; and the shortest wait before they are asked for again, in ms. */
@@ -60,6 +60,8 @@ export class Driver {
   #outgo = [];
   #failures = 0; // that the back-off counts
   #since = 0; // when the session was logged in; 0 when it is not
+  #opened = 0; // when the connection was, 0 where none is, and when the last message came on it
+  #heard = 0;
   #draining = false; // the server has asked to move, so the next attempt goes elsewhere
   #ends = 0; // when the credentials do
 
@@ -126,7 +128,10 @@ export class Driver {
     if (to === "connecting") this.#dial();
     else if (to === "retrieving_credentials") this.#askCredentials();
     else if (to === "logged_in" && from !== "paused") this.#loggedIn();
-    else if (["failed", "lost", "unreachable"].includes(to) || (to === "credentials_retrieval_failed" && o.reason?.retry)) delay = this.#backOff();
+    else if (["failed", "lost", "unreachable"].includes(to) || (to === "credentials_retrieval_failed" && o.reason?.retry)) {
+      if (o.reason && to !== "unreachable") this.#broke(o.reason);
+      delay = this.#backOff();
+    }
     else if (to === "disconnected") this.#stopped();
     this.#owner.state({ ...o, delay });
     if (to === "logged_in") this.attempt = 0;
@@ -161,6 +166,7 @@ export class Driver {
   /** @param {Wire} wire */
   #use(wire) {
     this.#wire = wire;
+    this.#opened = this.#heard = performance.now();
     this.transport = wire.transport;
     const mine = (/** @type {(m: Machine) => void} */ tell) => void (this.#wire === wire && this.do(tell));
     wire.onmessage = (data) => this.#wire === wire && this.#received(data);
@@ -170,6 +176,7 @@ export class Driver {
   /** @param {string | ArrayBuffer | Uint8Array} data */
   #received(data) {
     this.received.messages++;
+    this.#heard = performance.now();
     this.received.bytes += typeof data === "string" ? data.length : data.byteLength;
     this.do((m) => m.receive(data));
     this.heartbeat.heard();
@@ -187,6 +194,21 @@ export class Driver {
     this.heartbeat.start(this.#o.heartbeat ?? this.machine.welcome?.heartbeat ?? 0);
     this.#keepRenewed();
     this.#upgrade(this.#o.upgradeBase);
+  }
+
+  /** Remembers of the connection, if one stood, how well its transport holds. @param {Reason} r */
+  #broke(r) {
+    if (this.#opened === 0 || this.#offline()) return;
+    const { server, transport } = this, { stable, transports } = this.#o;
+    const end = r.word === "timeout" ? this.#heard : performance.now(); // it was given up some time after it had broken
+    if (end - this.#opened >= stable) return this.#memory.stood(server, transport);
+    if (r.word !== "lost" && r.word !== "timeout") return; // the server's word
+    const held = this.#memory.holds(server, transport);
+    this.#memory.broke(server, transport, this.#since > 0);
+    const next = this.#memory.order(server, transports)[0];
+    if (held && !this.#memory.holds(server, transport) && next !== transport) {
+      this.#owner.note({ kind: "transport", from: transport, transport: next, reason: r, detail: `${transport} does not hold` });
+    }
   }
 
   /** Plans the next attempt. Only a session that stood for a while makes the back-off start anew. @returns {number} ms */
@@ -217,6 +239,7 @@ export class Driver {
     this.#hangUpMove();
     this.#outgo = [];
     this.#hangUp(reason("lost")); // not "done": the server keeps the session
+    this.#opened = 0;
     this.heartbeat.stop();
     this.#timers.clearAll();
   }
@@ -295,6 +318,7 @@ export class Driver {
     const { transports } = this.#o;
     const better = transports.slice(0, transports.findIndex((t) => t === this.transport)).filter((t) => t === "websocket" || t === "webrtc");
     if (better.length === 0) return;
+    if (better.every((t) => !this.#memory.holds(this.server, t))) wait = this.#o.upgradeMax;
     this.#timers.set("upgrade", wait * (0.5 + this.#o.random() / 2), async () => {
       const wire = this.#wire;
       const o = { ...this.#o, transports: better };

@@ -324,7 +324,7 @@ func TestClientComesBack(t *testing.T) {
 			nc <- c
 		}
 	}()
-	c, err := client.New(client.Options{Servers: []string{"ws://" + proxy.Addr().String() + "/session"}, BackOff: client.BackOff{Base: time.Millisecond}})
+	c, err := client.New(client.Options{Servers: []string{"ws://" + proxy.Addr().String() + "/session"}, Transports: []string{client.WebSocket}, BackOff: client.BackOff{Base: time.Millisecond}})
 	if err == nil {
 		err = c.Connect(soon(t))
 	}

@@ -386,3 +386,50 @@ test("what worked with a server is tried first for ten minutes, by other clients
   stored["hawser.transports"] = "nonsense";
   assert.deepEqual(new Memory().order("ws://a/session", all), all);
 });
+
+/** A client whose attempts over plain HTTP are counted and never answered. */
+function beside(t) {
+  const http = [];
+  const fetch = (url) => {
+    http.push(new URL(url).pathname);
+    return new Promise(() => {});
+  };
+  const all = setUp(t, { servers: ["ws://a/session"], transports: ["websocket", "events"], fetch });
+  all.client.connect();
+  return { ...all, http, said: () => all.client.log.filter((e) => e.kind === "transport").map((e) => [e.from, e.transport, e.reason.word]) };
+}
+
+test("a transport that breaks soon three times in a row comes last", (t) => {
+  const { tick, http, said } = beside(t);
+  for (let i = 1; i <= 3; i++) {
+    assert.deepEqual([FakeWebSocket.all.length, http, said()], [i, [], []]);
+    FakeWebSocket.last.welcome().end();
+    tick(1500);
+  }
+  assert.deepEqual([FakeWebSocket.all.length, http], [3, ["/session/events"]]);
+  assert.deepEqual(said(), [["websocket", "events", "lost"]]);
+  tick(3000);
+  assert.equal(FakeWebSocket.all.length, 4); // it is still tried, after the other
+});
+
+test("a transport that begins and then lets nothing through comes last", (t) => {
+  const { tick, http, said } = beside(t);
+  FakeWebSocket.last.open();
+  tick(10_500);
+  assert.deepEqual([http[0], said()], ["/session/events", [["websocket", "events", "timeout"]]]);
+});
+
+test("a transport that stood for a while, or that the server closes, stays", (t) => {
+  const { tick, http, said } = beside(t);
+  for (let i = 0; i < 4; i++) {
+    FakeWebSocket.last.welcome();
+    tick(11_000);
+    FakeWebSocket.last.end();
+    tick(2500);
+  }
+  for (let i = 0; i < 3; i++) {
+    FakeWebSocket.last.welcome().end(4001, "shutdown");
+    tick(2500);
+  }
+  assert.deepEqual([FakeWebSocket.all.length, http, said()], [8, [], []]);
+});
