@@ -129,12 +129,12 @@ func (p *Peer) watch() {
 func (p *Peer) input(in input, pair Pair, reason lifecycle.Reason) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now, before := time.Now(), p.machine.pair
+	now := time.Now()
 	changes := p.machine.step(nil, now, in, pair, reason)
-	if in == inPair && len(changes) == 0 && !pair.same(before) && p.machine.pair.same(pair) {
-		p.opts.Conn.Event(lifecycle.Event{Kind: KindPair, Detail: pair.String()})
+	if times, to := p.machine.switched(now); times > 0 {
+		p.opts.Conn.Event(pairEvent(times, to))
 	}
-	if at := p.machine.deadline(); !at.IsZero() {
+	if at := p.machine.next(); !at.IsZero() {
 		if p.timer == nil {
 			p.timer = time.AfterFunc(at.Sub(now), func() { p.input(inTime, Pair{}, lifecycle.Reason{}) })
 		} else {
@@ -144,6 +144,15 @@ func (p *Peer) input(in input, pair Pair, reason lifecycle.Reason) {
 	if len(changes) > 0 {
 		p.tellLocked(changes...)
 	}
+}
+
+// pairEvent tells that a peer uses another pair.
+func pairEvent(times int, to Pair) lifecycle.Event {
+	e := lifecycle.Event{Kind: KindPair, Detail: to.String()}
+	if times > 1 {
+		e.Detail += ", after " + count(times, "change")
+	}
+	return e
 }
 
 // tellLocked queues changes; one goroutine at a time tells them.
