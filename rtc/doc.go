@@ -60,5 +60,5 @@
 //
 // # WHIP and WHEP
 //
-// [Engine.Publish] and [Engine.Play] are the client sides, over HTTP. A server needs [Peer.Answer] for POST, [Peer.Patch] for PATCH and [Peer.Close] for DELETE.
+// [Engine.Publish] and [Engine.Play] are the client sides, over HTTP, which use the STUN and TURN servers that the server names. A server needs [Peer.Answer] for POST, [Peer.Patch] for PATCH and [Peer.Close] for DELETE.
 package rtc

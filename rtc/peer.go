@@ -3,6 +3,7 @@ package rtc
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -306,13 +307,6 @@ func (p *Peer) answer(ctx context.Context, offer string) (string, error) {
 func (p *Peer) Offer(ctx context.Context) (offer string, err error) {
 	p.negotiating.Lock()
 	defer p.negotiating.Unlock()
-	if p.pc.CurrentLocalDescription() == nil && p.opts.OnFrame != nil {
-		for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo, webrtc.RTPCodecTypeAudio} {
-			if _, err := p.pc.AddTransceiverFromKind(kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
-				return "", fmt.Errorf("rtc: offer: %w", err)
-			}
-		}
-	}
 	return p.offer(ctx, nil)
 }
 
@@ -324,12 +318,39 @@ func (p *Peer) Restart(ctx context.Context) (offer string, err error) {
 	return p.offer(ctx, &webrtc.OfferOptions{ICERestart: true})
 }
 
+// SetICEServers makes the peer use STUN and TURN servers beside those of Options, in place of others that it was told before: from the next time on that it gathers addresses, which the first Offer or Answer
+// begins, and each restart. It fails when one of them makes no sense, and changes nothing then.
+func (p *Peer) SetICEServers(servers []ICEServer) error {
+	c := p.engine.config
+	c.ICEServers = slices.Concat(c.ICEServers, stackServers(servers))
+	if err := p.pc.SetConfiguration(c); err != nil {
+		return fmt.Errorf("rtc: ICE servers: %w", err)
+	}
+	return nil
+}
+
 func (p *Peer) offer(ctx context.Context, o *webrtc.OfferOptions) (string, error) {
-	local, err := p.pc.CreateOffer(o)
+	local, err := p.createOffer(o)
 	if err != nil {
-		return "", fmt.Errorf("rtc: offer: %w", err)
+		return "", err
 	}
 	return p.local(ctx, local)
+}
+
+// createOffer makes an offer that is not yet the peer's description: nothing is gathered.
+func (p *Peer) createOffer(o *webrtc.OfferOptions) (webrtc.SessionDescription, error) {
+	if p.pc.CurrentLocalDescription() == nil && p.opts.OnFrame != nil {
+		for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo, webrtc.RTPCodecTypeAudio} {
+			if _, err := p.pc.AddTransceiverFromKind(kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
+				return webrtc.SessionDescription{}, fmt.Errorf("rtc: offer: %w", err)
+			}
+		}
+	}
+	local, err := p.pc.CreateOffer(o)
+	if err != nil {
+		return local, fmt.Errorf("rtc: offer: %w", err)
+	}
+	return local, nil
 }
 
 // SetAnswer takes the answer to what Offer or Restart returned.
