@@ -365,7 +365,7 @@ func (s *Subject) idleLocked() bool { return s.refs <= 0 && s.kind == None && !s
 type Info struct {
 	Path    string    `json:"path"`
 	Kind    Kind      `json:"kind"`
-	Epoch   uint64    `json:"-"` // "epoch" in JSON, see MarshalJSON
+	Epoch   uint64    `json:"-"`                // "epoch" in JSON, see MarshalJSON
 	Oldest  uint64    `json:"oldest"`           // offset of the oldest update held
 	Offset  uint64    `json:"offset"`           // of the next update, so also the number of updates so far
 	Items   int       `json:"items"`            // updates held
