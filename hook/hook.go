@@ -131,7 +131,7 @@ func (o Options) filled() (Options, error) {
 	}
 	o.Hooks = slices.Clone(o.Hooks)
 	for i := range o.Hooks {
-		errs = append(errs, o.Hooks[i].check())
+		errs = append(errs, o.Hooks[i].Check())
 	}
 	if err := errors.Join(errs...); err != nil {
 		return o, fmt.Errorf("hook: %w", err)
@@ -147,8 +147,8 @@ func orDefault[T comparable](v, otherwise T) T {
 	return v
 }
 
-// check finds what is wrong with a hook.
-func (h *Hook) check() error {
+// Check says what is wrong with a hook, as New would.
+func (h *Hook) Check() error {
 	name, all := strings.CutSuffix(h.Event, AllPackets)
 	switch {
 	case name != "" && !slices.Contains(Events, name):

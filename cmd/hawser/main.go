@@ -39,6 +39,8 @@ func rootCommand() *cobra.Command {
 		Short:         "Live video and live data down one line that holds",
 		Version:       server.Version,
 		SilenceErrors: true,
+
+		PersistentPreRunE: checkNumbers,
 		SilenceUsage:  true,
 	}
 	root.AddCommand(serveCommand(), demoCommand(), watchCommand(), playCommand(), publishCommand(), tokenCommand(), benchCommand())
