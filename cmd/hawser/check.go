@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"hawser/record"
 	"hawser/server"
@@ -17,18 +16,24 @@ import (
 // checkNumbers refuses numbers and times below zero, which no flag takes.
 func checkNumbers(c *cobra.Command, _ []string) error {
 	var wrong []error
-	c.Flags().Visit(func(f *pflag.Flag) {
+	for _, f := range visited(c.Flags().Visit) {
 		switch f.Value.Type() {
 		case "int", "int64", "float64", "duration":
 			if v := f.Value.String(); strings.HasPrefix(v, "-") || v == "NaN" || v == "+Inf" {
 				wrong = append(wrong, fmt.Errorf("--%s %s: want 0 or more", f.Name, v))
 			}
 		}
-	})
+	}
 	if err := errors.Join(wrong...); err != nil {
 		return fmt.Errorf("%s: %w", c.Name(), err)
 	}
 	return nil
+}
+
+// visited are what visit visits.
+func visited[T any](visit func(func(T))) (all []T) {
+	visit(func(v T) { all = append(all, v) })
+	return all
 }
 
 // prepare puts what the flags say into a server's options, or says all that is wrong with them.
