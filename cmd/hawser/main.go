@@ -41,7 +41,7 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 
 		PersistentPreRunE: checkNumbers,
-		SilenceUsage:  true,
+		SilenceUsage:      true,
 	}
 	root.AddCommand(serveCommand(), demoCommand(), watchCommand(), playCommand(), publishCommand(), tokenCommand(), benchCommand())
 	return root
