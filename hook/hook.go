@@ -195,7 +195,7 @@ type Event struct {
 	Seq uint64 `json:"seq"`
 	// Time is when it happened.
 	Time time.Time `json:"time"`
-	// Protocol is what it came over: rtmp, session, http-flv or http.
+	// Protocol is what it came over: rtmp, rtc (WebRTC), session, http-flv or http.
 	Protocol string `json:"protocol,omitempty"`
 	// Conn is the connection's identity in the event log, Remote the peer's address.
 	Conn   string `json:"conn,omitempty"`
