@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"slices"
 	"time"
@@ -164,7 +163,7 @@ func (c *Client) dialWebSocket(ctx context.Context, server string) (wire, error)
 		CloseTimeout: c.o.CloseTimeout}
 	conn, err := websocket.Dial(ctx, server, o)
 	if err != nil {
-		return nil, fmt.Errorf("websocket: %w", err) // not a wire that holds a nil *Conn
+		return nil, err // not a wire that holds a nil *Conn
 	}
 	return conn, nil
 }

@@ -236,6 +236,15 @@ async function watch({ server, path, log, shows, options }) {
   return {};
 }
 
+/** Waits until the player shows what comes by WebRTC with a codec, and so many frames of it were decoded. */
+async function carries({ codec, n }) {
+  await until(`${n} frames of ${codec} over WebRTC`, async () => {
+    const { video } = await report();
+    return watching.player.transport === "webrtc" && video?.mimeType === `video/${codec}` && video.framesDecoded >= n;
+  });
+  return {};
+}
+
 /** Waits until so many messages have come, and says what was seen. */
 async function whole({ n }) {
   const { player, data, switches } = watching;
@@ -244,4 +253,4 @@ async function whole({ n }) {
   return { shows: player.transport, state: player.state, detail: player.detail, states: now.states, switches, data, picture: seen(), stats: player.stats(), video: video ?? {}, pair: pair ?? {} };
 }
 
-globalThis.rtc = { watch, whole, publish, play, end, restart, report, frames, look, seen, mark };
+globalThis.rtc = { watch, carries, whole, publish, play, end, restart, report, frames, look, seen, mark };

@@ -131,7 +131,7 @@ func (o Options) filled() (Options, error) {
 	}
 	o.Hooks = slices.Clone(o.Hooks)
 	for i := range o.Hooks {
-		errs = append(errs, o.Hooks[i].check())
+		errs = append(errs, o.Hooks[i].Check())
 	}
 	if err := errors.Join(errs...); err != nil {
 		return o, fmt.Errorf("hook: %w", err)
@@ -147,8 +147,8 @@ func orDefault[T comparable](v, otherwise T) T {
 	return v
 }
 
-// check finds what is wrong with a hook.
-func (h *Hook) check() error {
+// Check says what is wrong with a hook, as New would.
+func (h *Hook) Check() error {
 	name, all := strings.CutSuffix(h.Event, AllPackets)
 	switch {
 	case name != "" && !slices.Contains(Events, name):
@@ -195,7 +195,7 @@ type Event struct {
 	Seq uint64 `json:"seq"`
 	// Time is when it happened.
 	Time time.Time `json:"time"`
-	// Protocol is what it came over: rtmp, session, http-flv or http.
+	// Protocol is what it came over: rtmp, rtc (WebRTC), session, http-flv or http.
 	Protocol string `json:"protocol,omitempty"`
 	// Conn is the connection's identity in the event log, Remote the peer's address.
 	Conn   string `json:"conn,omitempty"`

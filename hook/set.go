@@ -74,7 +74,7 @@ func (s *Set) Ask(ctx context.Context, e Event) (Answer, error) {
 			if s.o.AcceptOnFailure {
 				continue
 			}
-			return all, &Refusal{Hook: h.name(), Reason: lifecycle.ReasonRefused.With("a hook failed: %s", why.Word)} // the client need not know more
+			return all, &Refusal{Hook: h.name(), Reason: lifecycle.ReasonInternal.With("a hook failed: %s", why.Word)} // the client need not know more, but that it may try again
 		}
 		if r.refused {
 			why := lifecycle.ReasonRefused.With("%s", r.text)

@@ -180,7 +180,11 @@ func checkPattern(p string) error {
 	if !strings.HasPrefix(p, "/") {
 		return fmt.Errorf(`record: pattern %q: want one that begins with "/"`, p)
 	}
-	if _, err := path.Match(strings.TrimSuffix(p, "/**"), ""); err != nil {
+	above := strings.TrimSuffix(p, "/**")
+	if strings.Contains(above, "**") {
+		return fmt.Errorf(`record: pattern %q: "**" is for the end, behind a "/"`, p)
+	}
+	if _, err := path.Match(above, ""); err != nil {
 		return fmt.Errorf("record: pattern %q: %w", p, err)
 	}
 	return nil

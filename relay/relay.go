@@ -63,8 +63,8 @@ type Spec struct {
 	OnDemand bool `json:"on_demand,omitempty"`
 }
 
-// check finds what is wrong with it.
-func (s *Spec) check() error {
+// Check says what is wrong with it, as Add would.
+func (s *Spec) Check() error {
 	bad := func(format string, args ...any) error { return lifecycle.ReasonBadRequest.With(format, args...) }
 	u, err := url.Parse(s.URL)
 	stars := strings.Count(strings.Replace(s.Path, "**", "*", 1), "*")
@@ -213,7 +213,7 @@ func New(o Options) *Relays {
 func (r *Relays) Add(s Spec) (Info, error) { return r.add(s, nil) }
 
 func (r *Relays) add(s Spec, rule *relay) (Info, error) {
-	if err := s.check(); err != nil {
+	if err := s.Check(); err != nil {
 		return Info{}, fmt.Errorf("relay: %w", err)
 	}
 	r.mu.Lock()

@@ -39,7 +39,7 @@ func TestSpec(t *testing.T) {
 		{Spec{Kind: Pull, Path: "/a", URL: "rtmp:///x"}, "url"}, {Spec{Kind: Pull, Path: "/a", URL: "http://u:s3cret@h/x"}, "url"}, {Spec{Kind: Push, Path: "/*/*", URL: "rtmp://h/*/*"}, "one *"},
 		{Spec{Kind: Push, Path: "/a", URL: "rtmp://h/*"}, "one *"}, {Spec{Kind: Push, Path: "/a", URL: "rtmp://h/x", OnDemand: true}, "demand"},
 	} {
-		err := tc.spec.check()
+		err := tc.spec.Check()
 		if (err == nil) != (tc.word == "") || err != nil && (!strings.Contains(err.Error(), tc.word) || !errors.Is(err, lifecycle.ReasonBadRequest) || strings.Contains(err.Error(), "s3cret")) {
 			t.Errorf("%+v: got %v, want %q", tc.spec, err, tc.word)
 		}

@@ -35,6 +35,8 @@
 //	ConnectTimeout         15 s without ICE and DTLS     the peer is closed (timeout)
 //	RestartTimeout         30 s after failed             the peer is closed (timeout)
 //
+// Another pair in between is an event of its own ([KindPair]), at most one in ten seconds.
+//
 // A peer is restarted by another offer with new credentials ([Peer.Answer]), by [Peer.Restart] on the side that offers, or by a fragment ([Peer.Patch]). DTLS, media and data channels survive it.
 //
 // # Sending
@@ -58,5 +60,5 @@
 //
 // # WHIP and WHEP
 //
-// [Engine.Publish] and [Engine.Play] are the client sides, over HTTP. A server needs [Peer.Answer] for POST, [Peer.Patch] for PATCH and [Peer.Close] for DELETE.
+// [Engine.Publish] and [Engine.Play] are the client sides, over HTTP, which use the STUN and TURN servers that the server names. A server needs [Peer.Answer] for POST, [Peer.Patch] for PATCH and [Peer.Close] for DELETE.
 package rtc

@@ -118,9 +118,7 @@ func (e *Engine) open() error {
 		networks = append(networks, webrtc.NetworkTypeTCP4, webrtc.NetworkTypeTCP6)
 	}
 	settings.SetNetworkTypes(networks)
-	for _, s := range o.ICEServers {
-		e.config.ICEServers = append(e.config.ICEServers, webrtc.ICEServer{URLs: s.URLs, Username: s.Username, Credential: s.Credential})
-	}
+	e.config.ICEServers = stackServers(o.ICEServers)
 	e.settings = settings
 	if o.RelayOnly {
 		e.settings.SetRelayAcceptanceMinWait(0) // no better pair can come
@@ -132,6 +130,14 @@ func (e *Engine) open() error {
 		}
 	}
 	return nil
+}
+
+// stackServers are servers as the stack below takes them.
+func stackServers(servers []ICEServer) (list []webrtc.ICEServer) {
+	for _, s := range servers {
+		list = append(list, webrtc.ICEServer{URLs: s.URLs, Username: s.Username, Credential: s.Credential})
+	}
+	return list
 }
 
 // ICEServers are the STUN and TURN servers that a client is to use: those of Options, and the embedded TURN server with credentials that were made for the client.

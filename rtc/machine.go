@@ -24,6 +24,9 @@ const (
 	inClose                  // the peer is closed: reason
 )
 
+// pairPause is how soon after another pair was told the next one is: those in between are told as one.
+const pairPause = 10 * time.Second
+
 // machine derives the seven states of ICE from what an agent tells. It does no I/O and reads no clock: inputs with their times come in, changes come out.
 // It knows what agents leave out: StateCompleted, and StateNew for as long as no candidate of the other side is known.
 type machine struct {
@@ -39,6 +42,10 @@ type machine struct {
 	gathered, ended bool // all local, all remote candidates are known
 	connected       bool // there was a pair since the last restart
 	stale           bool // after a restart: what comes before the agent's own checking is of the time before
+
+	flips     int       // changes of the pair while the state stayed, that switched has not told
+	flippedTo Pair      // the last of them
+	flipsTold time.Time // when it told some
 }
 
 // step takes one input and appends the changes that follow from it, in order.
@@ -96,15 +103,18 @@ func (m *machine) paired(dst []Change, now time.Time, in input, pair Pair) []Cha
 		dst = append(dst, Change{From: m.state, To: s, Time: now, Pair: m.pair})
 		m.state = s
 	}
-	if !pair.same(m.pair) {
+	another := !pair.IsZero() && !pair.same(m.pair)
+	if another {
 		m.since = now
 	}
 	if !pair.IsZero() {
 		m.pair = pair
 	}
 	switch {
-	case m.state == StateCompleted && m.since.Equal(now): // another pair
+	case m.state == StateCompleted && another:
 		to(StateConnected)
+	case another && (m.state == StateConnected || m.state == StateDisconnected && in == inPair):
+		m.flips, m.flippedTo = m.flips+1, pair
 	case m.state == StateConnected || m.state == StateCompleted:
 	case in == inConnected:
 		if m.state == StateNew { // the other side's check came before its candidates
@@ -124,6 +134,35 @@ func (m *machine) deadline() time.Time {
 	at := m.since.Add(m.settle)
 	if last := m.remoteAt.Add(m.settle); !m.ended && last.After(at) {
 		at = last
+	}
+	return at
+}
+
+// switched says how often the pair has changed while the state stayed, and to which, when it is time to tell; 0 otherwise. Two pairs that work equally well may alternate with every check.
+func (m *machine) switched(now time.Time) (times int, to Pair) {
+	if at := m.flipsAt(); at.IsZero() || now.Before(at) {
+		return 0, Pair{}
+	}
+	times, m.flips, m.flipsTold = m.flips, 0, now
+	return times, m.flippedTo
+}
+
+// flipsAt is when changes of the pair are to be told; zero for never.
+func (m *machine) flipsAt() time.Time {
+	switch {
+	case m.flips == 0:
+		return time.Time{}
+	case m.state == StateConnected || m.state == StateCompleted || m.state == StateDisconnected:
+		return m.flipsTold.Add(pairPause)
+	}
+	return m.since // no more of them can follow
+}
+
+// next is when the machine is to be asked again if nothing comes before; zero for never.
+func (m *machine) next() time.Time {
+	at, flips := m.deadline(), m.flipsAt()
+	if at.IsZero() || !flips.IsZero() && flips.Before(at) {
+		at = flips
 	}
 	return at
 }

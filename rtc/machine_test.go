@@ -124,7 +124,8 @@ func TestMachineExhaustively(t *testing.T) {
 				if n.state != state {
 					t.Fatalf("the state is %v, told was %v", n.state, state)
 				}
-				if at := n.deadline(); !at.IsZero() && !at.After(now.Add(wait)) {
+				n.switched(now.Add(wait))
+				if at := n.next(); !at.IsZero() && !at.After(now.Add(wait)) {
 					t.Fatalf("a deadline that has passed: %+v", n)
 				}
 				walk(n, now.Add(wait), depth-1)
@@ -137,6 +138,49 @@ func TestMachineExhaustively(t *testing.T) {
 			if !walked[[2]ICEState{from, to}] {
 				t.Errorf("%v to %v was never walked", from, to)
 			}
+		}
+	}
+}
+
+// Another pair is told at once, what follows within pairPause at its end, and what is left when no more can follow.
+func TestMachinePairs(t *testing.T) {
+	const start = "remote checking end gathered connected "
+	for _, c := range []struct{ name, inputs, told string }{
+		{"the same pair", start + "udp connected udp", ""},
+		{"another one", start + "tcp", "1 tcp@0s"},
+		{"three", start + "+1s tcp +1s udp +1s tcp +20s time", "1 tcp@1s 2 tcp@23s"},
+		{"and back", start + "+1s tcp +1s udp +9s time +1s time", "1 tcp@1s 1 udp@11s"},
+		{"seldom", start + "+1s tcp +2s time +9s udp +2s time +9s tcp", "1 tcp@1s"}, // the others end StateCompleted, which is told
+		{"while disconnected", start + "silence tcp udp +10s time", "1 tcp@0s 1 udp@10s"},
+		{"closed before it is told", start + "tcp udp tcp udp +1s close", "1 tcp@0s 3 udp@1s"},
+		{"failed", start + "tcp udp silence +1s failed +20s time", "1 tcp@0s 1 udp@1s"},
+		{"restarted", start + "tcp udp restart tcp udp checking connected tcp +10s time", "1 tcp@0s 1 udp@0s 1 tcp@10s"},
+	} {
+		m, now := newMachine(), zeroHour
+		var got []string
+		for _, word := range strings.Fields(c.inputs) {
+			if d, ok := strings.CutPrefix(word, "+"); ok {
+				wait, err := time.ParseDuration(d)
+				if err != nil {
+					t.Fatal(err)
+				}
+				now = now.Add(wait)
+				continue
+			}
+			in, pair := inputWords[word], overUDP
+			switch word {
+			case "udp":
+				in = inPair
+			case "tcp":
+				pair = overTCP
+			}
+			m.step(nil, now, in, pair, lifecycle.ReasonDone)
+			if times, to := m.switched(now); times > 0 {
+				got = append(got, fmt.Sprintf("%d %s@%v", times, to.Local.Protocol, now.Sub(zeroHour)))
+			}
+		}
+		if s := strings.Join(got, " "); s != c.told {
+			t.Errorf("%s:\ngot  %s\nwant %s", c.name, s, c.told)
 		}
 	}
 }

@@ -126,24 +126,24 @@ func TestLossIsRepaired(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const rounds = 12
+	const frames = 150
 	tick := time.NewTicker(pictureTime / 2)
 	defer tick.Stop()
-	sent := 0
-	for round := range rounds {
-		for _, f := range c.frames {
-			f.PTS += time.Duration(round*len(c.frames)) * pictureTime
-			source.put(s, Group(p.AppendGroup(nil, f)))
-			sent++
-			<-tick.C
-		}
+	sent, late := 0, time.After(40*time.Second)
+	send := func() {
+		f := c.frames[sent%len(c.frames)]
+		f.PTS += time.Duration(sent-sent%len(c.frames)) * pictureTime
+		source.put(s, Group(p.AppendGroup(nil, f)))
+		sent++
 	}
-	// The last frames may need a packet behind them before their loss is seen.
-	for i := 0; i < sent-3; i++ {
+	for n := 0; n < frames; {
 		select {
+		case <-tick.C: // also when there are enough: a loss is seen by what comes behind it
+			send()
 		case <-got:
-		case <-time.After(10 * time.Second):
-			t.Fatalf("frame %d of %d does not come: %+v", i, sent, k.Stats().Video)
+			n++
+		case <-late:
+			t.Fatalf("%d of %d frames came: %+v", n, sent, k.Stats().Video)
 		}
 	}
 	lost, stats := lossy.net.(*cutNet).lost.Load(), s.Stats().Sent

@@ -105,7 +105,8 @@ type ICEServer struct {
 	Credential string `json:"credential,omitempty"`
 }
 
-// KindPair is the kind of the event when a peer that is connected uses another pair of candidates: Detail is the pair.
+// KindPair is the kind of the event when a peer that is connected uses another pair of candidates: Detail is the pair. What changes within ten seconds after such an event is one event at their end, however
+// often two pairs alternate: "udp host 10.0.0.1:8189 - host 10.0.0.7:50123, after 17 changes". Where the change ends StateCompleted, that is told instead.
 const KindPair = "pair"
 
 // PeerOptions are the settings of a Peer. The functions must not wait for the peer; each is called by one goroutine at a time.

@@ -3,6 +3,7 @@ package rtc
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -129,12 +130,12 @@ func (p *Peer) watch() {
 func (p *Peer) input(in input, pair Pair, reason lifecycle.Reason) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now, before := time.Now(), p.machine.pair
+	now := time.Now()
 	changes := p.machine.step(nil, now, in, pair, reason)
-	if in == inPair && len(changes) == 0 && !pair.same(before) && p.machine.pair.same(pair) {
-		p.opts.Conn.Event(lifecycle.Event{Kind: KindPair, Detail: pair.String()})
+	if times, to := p.machine.switched(now); times > 0 {
+		p.opts.Conn.Event(pairEvent(times, to))
 	}
-	if at := p.machine.deadline(); !at.IsZero() {
+	if at := p.machine.next(); !at.IsZero() {
 		if p.timer == nil {
 			p.timer = time.AfterFunc(at.Sub(now), func() { p.input(inTime, Pair{}, lifecycle.Reason{}) })
 		} else {
@@ -144,6 +145,15 @@ func (p *Peer) input(in input, pair Pair, reason lifecycle.Reason) {
 	if len(changes) > 0 {
 		p.tellLocked(changes...)
 	}
+}
+
+// pairEvent tells that a peer uses another pair.
+func pairEvent(times int, to Pair) lifecycle.Event {
+	e := lifecycle.Event{Kind: KindPair, Detail: to.String()}
+	if times > 1 {
+		e.Detail += ", after " + count(times, "change")
+	}
+	return e
 }
 
 // tellLocked queues changes; one goroutine at a time tells them.
@@ -297,13 +307,6 @@ func (p *Peer) answer(ctx context.Context, offer string) (string, error) {
 func (p *Peer) Offer(ctx context.Context) (offer string, err error) {
 	p.negotiating.Lock()
 	defer p.negotiating.Unlock()
-	if p.pc.CurrentLocalDescription() == nil && p.opts.OnFrame != nil {
-		for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo, webrtc.RTPCodecTypeAudio} {
-			if _, err := p.pc.AddTransceiverFromKind(kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
-				return "", fmt.Errorf("rtc: offer: %w", err)
-			}
-		}
-	}
 	return p.offer(ctx, nil)
 }
 
@@ -315,12 +318,39 @@ func (p *Peer) Restart(ctx context.Context) (offer string, err error) {
 	return p.offer(ctx, &webrtc.OfferOptions{ICERestart: true})
 }
 
+// SetICEServers makes the peer use STUN and TURN servers beside those of Options, in place of others that it was told before: from the next time on that it gathers addresses, which the first Offer or Answer
+// begins, and each restart. It fails when one of them makes no sense, and changes nothing then.
+func (p *Peer) SetICEServers(servers []ICEServer) error {
+	c := p.engine.config
+	c.ICEServers = slices.Concat(c.ICEServers, stackServers(servers))
+	if err := p.pc.SetConfiguration(c); err != nil {
+		return fmt.Errorf("rtc: ICE servers: %w", err)
+	}
+	return nil
+}
+
 func (p *Peer) offer(ctx context.Context, o *webrtc.OfferOptions) (string, error) {
-	local, err := p.pc.CreateOffer(o)
+	local, err := p.createOffer(o)
 	if err != nil {
-		return "", fmt.Errorf("rtc: offer: %w", err)
+		return "", err
 	}
 	return p.local(ctx, local)
+}
+
+// createOffer makes an offer that is not yet the peer's description: nothing is gathered.
+func (p *Peer) createOffer(o *webrtc.OfferOptions) (webrtc.SessionDescription, error) {
+	if p.pc.CurrentLocalDescription() == nil && p.opts.OnFrame != nil {
+		for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo, webrtc.RTPCodecTypeAudio} {
+			if _, err := p.pc.AddTransceiverFromKind(kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
+				return webrtc.SessionDescription{}, fmt.Errorf("rtc: offer: %w", err)
+			}
+		}
+	}
+	local, err := p.pc.CreateOffer(o)
+	if err != nil {
+		return local, fmt.Errorf("rtc: offer: %w", err)
+	}
+	return local, nil
 }
 
 // SetAnswer takes the answer to what Offer or Restart returned.

@@ -307,3 +307,27 @@ func TestPeersThatDoNotConnectAreClosed(t *testing.T) {
 		}
 	})
 }
+
+// Two pairs that alternate are two events of the log, not thousands; none of them is a change of the state.
+func TestPairsThatAlternate(t *testing.T) {
+	log := lifecycle.NewLog(ring.Limits{})
+	seen := newSeen()
+	p := openPeer(t, newEngine(t, Options{}), PeerOptions{Conn: log.Open("rtc", lifecycle.Server, ""), OnChange: seen.add})
+	p.input(inRemote, Pair{}, lifecycle.Reason{})
+	p.input(inConnected, overUDP, lifecycle.Reason{})
+	for range 1000 {
+		p.input(inPair, overTCP, lifecycle.Reason{})
+		p.input(inPair, overUDP, lifecycle.Reason{})
+	}
+	p.Close(lifecycle.ReasonDone)
+	seen.until(t, "new checking connected closed")
+	var told []string
+	for _, e := range log.Recent(1000) {
+		if e.Kind == KindPair {
+			told = append(told, e.Detail)
+		}
+	}
+	if want := []string{overTCP.String(), overUDP.String() + ", after 1999 changes"}; !slices.Equal(told, want) {
+		t.Errorf("got %q, want %q", told, want)
+	}
+}

@@ -162,3 +162,56 @@ func TestRefusedByHTTP(t *testing.T) {
 		t.Errorf("%d peers are left", len(client.peers))
 	}
 }
+
+// The STUN and TURN servers that a server names in links are used: those of the answer to OPTIONS for an offer with all addresses, those of the answer to POST with trickle, and with a restart.
+func TestICEServersByHTTP(t *testing.T) {
+	turn := &TURNOptions{UDP: "127.0.0.1:0", Relay: "127.0.0.1", Secret: "s3cret"}
+	for _, c := range []struct {
+		name             string
+		trickle, restart bool
+		method           string // whose answer has the links
+	}{{"options", false, false, http.MethodOptions}, {"trickle", true, false, http.MethodPost}, {"restart", false, true, http.MethodPost}} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			server := &httpServer{t: t, engine: newEngine(t, quick(Options{UDP: "127.0.0.1:0", TURN: turn})), opts: PeerOptions{OnFrame: func(*media.Track, media.Frame) {}}}
+			s := server.engine.ICEServers()[0]
+			links := fmt.Sprintf(`<stun:192.0.2.1>; rel="next", <%s>; rel="ice-server"; username="%s"; credential="%s"; credential-type="password"`, s.URLs[0], s.Username, s.Credential)
+			web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == c.method {
+					w.Header().Add("Link", links)
+				}
+				server.ServeHTTP(w, r)
+			}))
+			defer web.Close()
+			clip := annexB(t, "plain.h264")
+			states := newSeen()
+			client := newEngine(t, quick(Options{RelayOnly: true}))
+			session, err := client.Publish(t.Context(), web.URL, HTTPOptions{Peer: PeerOptions{Send: []media.Track{clip.track}, Source: &groupSource{}, OnChange: states.add}, Token: "secret", Trickle: c.trickle})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.restart {
+				if err := session.Restart(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			states.until(t, "new checking connected completed")
+			if pair := session.Peer.ICE().Pair; pair.Local.Type != "relay" {
+				t.Errorf("the pair is %v, want a relay", pair)
+			}
+			if err := session.Close(t.Context(), lifecycle.ReasonDone); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func TestSetICEServers(t *testing.T) {
+	p := openPeer(t, newEngine(t, Options{}), PeerOptions{})
+	if err := p.SetICEServers([]ICEServer{{URLs: []string{"turn:example.net"}}}); err == nil {
+		t.Error("a TURN server without credentials is taken")
+	}
+	if err := p.SetICEServers([]ICEServer{{URLs: []string{"turn:example.net"}, Username: "u", Credential: "c"}}); err != nil {
+		t.Error(err)
+	}
+}

@@ -45,8 +45,8 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /api/v1/connections", s.admin(func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.log.Conns()) }))
 	mux.HandleFunc("GET /api/v1/events", s.admin(s.getEvents))
 	mux.HandleFunc("GET /api/v1/relays", s.admin(func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.relays.List()) }))
-	mux.HandleFunc("POST /api/v1/relays", s.admin(s.sameOrigin(s.postRelay)))
-	mux.HandleFunc("DELETE /api/v1/relays/{id}", s.admin(s.sameOrigin(s.deleteRelay)))
+	mux.HandleFunc("POST /api/v1/relays", s.admin(s.postRelay))
+	mux.HandleFunc("DELETE /api/v1/relays/{id}", s.admin(s.deleteRelay))
 	if s.opts.JS != nil {
 		mux.Handle("GET /js/", staticFiles("/js/", s.opts.JS, ""))
 	}
@@ -108,7 +108,7 @@ func (s *Server) writeError(w http.ResponseWriter, status int, r lifecycle.Reaso
 	json.NewEncoder(w).Encode(map[string]lifecycle.Reason{"error": r})
 }
 
-// postSubject publishes the body, a JSON value, to the subject of the path. The query may say kind=record, and time= for the media time in milliseconds.
+// postSubject publishes the body, a JSON value, to the subject of the path. The query may say kind=record or kind=json, patch=1 for a merge patch of a document, and time= for the media time in milliseconds.
 func (s *Server) postSubject(w http.ResponseWriter, r *http.Request) {
 	path := "/" + r.PathValue("path")
 	who, ok := s.allowed(w, r, auth.Publish, path)
@@ -127,8 +127,8 @@ func (s *Server) postSubject(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	kind, u, err := updateOf(r.URL.Query(), body)
-	if err == nil && strings.HasPrefix(path, sysPrefix) {
-		err = lifecycle.ReasonRefused.With("%s belongs to the server", sysPrefix)
+	if err == nil {
+		err = reserved(path)
 	}
 	if err == nil {
 		if why := s.shares.publishOnce(remoteAddr(r), userOf(who), len(body)); why != nil {
@@ -157,7 +157,7 @@ func updateOf(q url.Values, body []byte) (kind subject.Kind, u subject.Update, e
 	kind = subject.Log
 	if word := q.Get("kind"); word != "" {
 		if kind, err = subject.ParseKind(word); err != nil || kind == subject.None {
-			return kind, u, lifecycle.ReasonBadRequest.With("kind %q: want log or record", word)
+			return kind, u, lifecycle.ReasonBadRequest.With("kind %q: want log, record or json", word)
 		}
 	}
 	if text := q.Get("time"); text != "" {
@@ -167,7 +167,14 @@ func updateOf(q url.Values, body []byte) (kind subject.Kind, u subject.Update, e
 		}
 		u.Media, u.HasMedia = time.Duration(ms*float64(time.Millisecond)), true
 	}
-	if kind == subject.Log {
+	patch := q.Get("patch") == "1"
+	switch {
+	case patch && kind != subject.JSON:
+		return kind, u, lifecycle.ReasonBadRequest.With("patch=1: want kind=json")
+	case patch:
+		u.Patch = body
+		return kind, u, nil
+	case kind != subject.Record:
 		u.Data = body
 		return kind, u, nil
 	}
@@ -224,7 +231,8 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// admin lets only requests from this machine through, and those of whom the rules give admin: what they show is not for everybody.
+// admin lets only requests from this machine through, and those of whom the rules give admin: what they show and do is not for everybody. Nor is it for pages of others in a browser on this machine, which
+// cannot read an answer and could send a POST all the same.
 func (s *Server) admin(next http.HandlerFunc) http.HandlerFunc {
 	fromElsewhere := s.sameOrigin(func(w http.ResponseWriter, r *http.Request) {
 		if _, ok := s.allowed(w, r, auth.Admin, r.URL.Path); ok {
@@ -234,6 +242,10 @@ func (s *Server) admin(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case remoteAddr(r).IsLoopback() && localHost(r.Host):
+			if origin := r.Header.Get("Origin"); origin != "" && !ownOrigin(origin, r.Host) {
+				s.httpError(w, lifecycle.ReasonRefused.With("origin %q is not allowed", origin))
+				return
+			}
 			next(w, r)
 		case s.opts.Auth != nil:
 			fromElsewhere(w, r)
@@ -266,9 +278,14 @@ func (s *Server) sameOrigin(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-func (s *Server) allowedOrigin(origin, host string) bool {
+// ownOrigin says that a page comes from the host that it asks.
+func ownOrigin(origin, host string) bool {
 	u, err := url.Parse(origin)
-	if err == nil && strings.EqualFold(u.Host, host) {
+	return err == nil && strings.EqualFold(u.Host, host)
+}
+
+func (s *Server) allowedOrigin(origin, host string) bool {
+	if ownOrigin(origin, host) {
 		return true
 	}
 	for _, o := range s.opts.Origins {

@@ -75,7 +75,7 @@ func TestLists(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range subjects {
-		if s.Path == "/chat" && (s.Kind != "log" || s.Offset != 2 || s.Open != 1) {
+		if s.Path == "/chat" && (s.Kind != "log" || s.Offset != 2 || s.Open != 1 || s.Epoch != epochText(r.Subjects().Find("/chat").Epoch())) {
 			t.Errorf("got %+v", s)
 		}
 	}
@@ -133,6 +133,12 @@ func TestPost(t *testing.T) {
 		{"/chat/room%201?time=NaN", `1`, 400, "bad_request"},
 		{"/chat/", `1`, 400, "bad_request"},
 		{"/sys/live?kind=record", `{"/a":1}`, 403, "refused"},
+		{"/fx/@list", `1`, 403, "refused"},
+		{"/@here", `1`, 403, "refused"},
+		{"/doc?kind=json", `{"a":1,"b":{"c":2}}`, 200, ""},
+		{"/doc?kind=json&patch=1", `{"a":null,"b":{"d":3}}`, 200, ""},
+		{"/doc?kind=json&patch=1", `[1]`, 400, "bad_request"},
+		{"/fx?kind=record&patch=1", `{"bid":1}`, 400, "bad_request"},
 		{"/chat/room%201", `"` + strings.Repeat("x", 1<<20) + `"`, 413, "too_big"},
 	} {
 		if status, word := post(tc.target, tc.body); status != tc.status || word != tc.word {
@@ -146,6 +152,10 @@ func TestPost(t *testing.T) {
 		t.Errorf("got %+v", m.Message)
 	}
 	w.wantRecord(session.TypeUpdate, 1, `{"ask":null}`)
+	w.say(`{"t":"subscribe","path":"/doc"}`)
+	if m := w.want(session.TypeSnapshot); string(m.Data) != `{"b":{"c":2,"d":3}}` {
+		t.Errorf("got %+v", m.Message)
+	}
 }
 
 func TestPostFromOtherPages(t *testing.T) {
@@ -172,6 +182,16 @@ func TestAdmin(t *testing.T) {
 			if got, _, answer := r.ask("GET", target, "", tc.from, tc.host, ""); got != tc.want {
 				t.Errorf("%s from %s to %s: got %d %s, want %d", target, tc.from, tc.host, got, answer, tc.want)
 			}
+		}
+	}
+}
+
+// A page of others in a browser on this machine does not operate the server, also where it may publish.
+func TestOperateFromOtherPages(t *testing.T) {
+	r := serve(t, Options{Origins: []string{"*"}})
+	for origin, want := range map[string]int{"": 204, "http://localhost:8080": 204, "http://localhost:3000": 403, "https://evil.example": 403, "null": 403} {
+		if got, _, answer := r.ask("POST", "/api/v1/drain?within=1000", "", local, "localhost:8080", origin); got != want {
+			t.Errorf("origin %q: got %d %s, want %d", origin, got, answer, want)
 		}
 	}
 }

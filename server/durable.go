@@ -24,8 +24,9 @@ type Durable struct {
 // when the folder cannot be used.
 func (s *Server) KeepDurable(d Durable) error {
 	for _, p := range d.Paths {
-		if _, err := path.Match(p, ""); err != nil || !strings.HasPrefix(p, "/") {
-			return fmt.Errorf(`server: durable path %q: want a pattern that begins with "/"`, p)
+		above := strings.TrimSuffix(p, "/**")
+		if _, err := path.Match(above, ""); err != nil || !strings.HasPrefix(p, "/") || strings.Contains(above, "**") {
+			return fmt.Errorf(`server: durable path %q: want a pattern that begins with "/", with ** at its end at most`, p)
 		}
 	}
 	return s.subjects.Persist(subject.Durable{

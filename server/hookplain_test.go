@@ -162,3 +162,16 @@ func TestHooksBeyondRTMP(t *testing.T) {
 		}
 	}
 }
+
+// Whoever is refused because a hook is down may try again: it is a fault of the server.
+func TestDataHookIsDown(t *testing.T) {
+	r := serve(t, Options{Hooks: hook.Options{Hooks: []hook.Hook{{Event: hook.PublishData, URL: "http://127.0.0.1:1/"}}}})
+	if status, _, answer := r.ask("POST", "/api/v1/subjects/chat", `1`, local, "localhost", ""); status != 500 || !strings.Contains(answer, `"word":"internal"`) || !strings.Contains(answer, `"retry":true`) {
+		t.Errorf("got %d %s", status, answer)
+	}
+	w := r.login()
+	w.say(`{"t":"publish","id":1,"path":"/chat","data":1}`)
+	if m := w.want(session.TypeError); !m.Reason.Retry || m.Reason.Word != "internal" {
+		t.Errorf("got %+v", m.Message)
+	}
+}

@@ -10,10 +10,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"hawser/lifecycle"
+	"hawser/rtc"
 	"hawser/subject"
 )
 
@@ -28,6 +30,49 @@ type traffic struct {
 	sessionIn, sessionOut atomic.Uint64 // bytes of messages from clients, and of frames to them
 	flvOut                atomic.Uint64 // bytes
 	subscriptions         atomic.Int64
+	rtc                   rtcTraffic
+}
+
+// rtcTraffic is the media of WebRTC peers, in bytes of payload: of those that there are, and of those that were.
+type rtcTraffic struct {
+	mu      sync.Mutex
+	peers   map[*rtc.Peer]struct{}
+	in, out uint64 // of those that were
+}
+
+func (t *rtcTraffic) add(p *rtc.Peer) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.peers == nil {
+		t.peers = make(map[*rtc.Peer]struct{})
+	}
+	t.peers[p] = struct{}{}
+}
+
+func (t *rtcTraffic) remove(p *rtc.Peer) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ok := t.peers[p]; ok {
+		delete(t.peers, p)
+		in, out := mediaBytes(p)
+		t.in, t.out = t.in+in, t.out+out
+	}
+}
+
+func (t *rtcTraffic) totals() (in, out uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	in, out = t.in, t.out
+	for p := range t.peers {
+		i, o := mediaBytes(p)
+		in, out = in+i, out+o
+	}
+	return in, out
+}
+
+func mediaBytes(p *rtc.Peer) (in, out uint64) {
+	s := p.Stats()
+	return s.Video.Bytes + s.Audio.Bytes, s.Sent.Bytes + s.Sent.ResentBytes
 }
 
 // metrics writes Prometheus' text format (https://prometheus.io/docs/instrumenting/exposition_formats/).
@@ -106,11 +151,14 @@ func (s *Server) measureConnections(m *metrics) {
 		}
 	}
 	rtmp := s.rtmp.Totals()
-	m.family("hawser_received_bytes_total", "counter", "Bytes from clients, by protocol; those of sessions without the heads of their frames.")
+	rtcIn, rtcOut := s.traffic.rtc.totals()
+	m.family("hawser_received_bytes_total", "counter", "Bytes from clients, by protocol; those of sessions without the heads of their frames, of WebRTC (rtc) the payload of media.")
+	m.sample("hawser_received_bytes_total", float64(rtcIn), "protocol", overRTC)
 	m.sample("hawser_received_bytes_total", float64(rtmp.Received), "protocol", "rtmp")
 	m.sample("hawser_received_bytes_total", float64(s.traffic.sessionIn.Load()), "protocol", "session")
-	m.family("hawser_sent_bytes_total", "counter", "Bytes for clients, by protocol.")
+	m.family("hawser_sent_bytes_total", "counter", "Bytes for clients, by protocol; of WebRTC (rtc) the payload of media.")
 	m.sample("hawser_sent_bytes_total", float64(s.traffic.flvOut.Load()), "protocol", "http-flv")
+	m.sample("hawser_sent_bytes_total", float64(rtcOut), "protocol", overRTC)
 	m.sample("hawser_sent_bytes_total", float64(rtmp.Sent), "protocol", "rtmp")
 	m.sample("hawser_sent_bytes_total", float64(s.traffic.sessionOut.Load()), "protocol", "session")
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hawser/lifecycle"
+	"hawser/media"
 	"hawser/session"
 	"hawser/websocket"
 )
@@ -136,5 +137,23 @@ func TestReached(t *testing.T) {
 	why := lifecycle.Reached(name, 3)
 	if n := lifecycle.LimitsReached()[name]; n != 1 || why.Word != "limit" || why.Text != "MaxOfATest is 3" {
 		t.Errorf("%d times, %v", n, why)
+	}
+}
+
+// What goes over WebRTC counts, also when its peer has ended.
+func TestRTCTraffic(t *testing.T) {
+	r := serve(t, withRTC())
+	r.feedPlain("/live/cam1", true)
+	c := newRTCClient(t)
+	r.signOn("/live/cam1/whep", c)
+	c.got(5, media.Video)
+	sent := r.scrape()[`hawser_sent_bytes_total{protocol="rtc"}`]
+	if sent == 0 {
+		t.Error("nothing was counted")
+	}
+	c.peer.Close(lifecycle.ReasonDone)
+	until(t, "the peer's end", func() bool { return r.scrape()[`hawser_connections{protocol="rtc"}`] == 0 })
+	if after := r.scrape()[`hawser_sent_bytes_total{protocol="rtc"}`]; after < sent {
+		t.Errorf("got %v after %v", after, sent)
 	}
 }

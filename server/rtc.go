@@ -171,6 +171,9 @@ func (p *rtcPeer) open(ctx context.Context) (answer string, err error) {
 	p.mu.Lock()
 	p.peer = peer
 	doom := p.doom
+	if !p.over {
+		s.traffic.rtc.add(peer)
+	}
 	p.mu.Unlock()
 	if !doom.IsZero() {
 		p.close(doom)
@@ -383,16 +386,17 @@ func (p *rtcPeer) end(why lifecycle.Reason) {
 	p.once.Do(func() {
 		p.mu.Lock()
 		p.over, p.ended = true, why
-		release, made := p.release, p.peer != nil
+		release, peer := p.release, p.peer
 		p.mu.Unlock()
 		release()
+		p.server.traffic.rtc.remove(peer)
 		if p.source != nil {
 			p.source.close()
 		}
 		if p.pub != nil {
 			p.pub.Close(why)
 		}
-		if made {
+		if peer != nil {
 			p.tellHooks(why)
 		}
 		p.life.Close(why)

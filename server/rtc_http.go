@@ -151,7 +151,7 @@ func (s *Server) serveRTC(w http.ResponseWriter, r *http.Request, t rtcTarget) {
 	}
 	switch {
 	case r.Method == http.MethodOptions:
-		s.optionsRTC(w, t)
+		s.optionsRTC(w, r, t)
 	case s.rtc == nil:
 		s.httpError(w, rtcOff)
 	case r.Method == http.MethodPost && t.id == "":
@@ -166,8 +166,9 @@ func (s *Server) serveRTC(w http.ResponseWriter, r *http.Request, t rtcTarget) {
 	}
 }
 
-// optionsRTC says what a URL can do, and answers the question that a browser asks before it sends a page's request.
-func (s *Server) optionsRTC(w http.ResponseWriter, t rtcTarget) {
+// optionsRTC says what a URL can do, and answers the question that a browser asks before it sends a page's request. Who may have an endpoint's peer is told of STUN and TURN servers: it needs them for an offer
+// that has all its addresses (RFC 9725 section 4.6).
+func (s *Server) optionsRTC(w http.ResponseWriter, r *http.Request, t rtcTarget) {
 	h := w.Header()
 	h.Set("Allow", t.allow())
 	h.Set("Access-Control-Allow-Methods", t.allow())
@@ -178,7 +179,29 @@ func (s *Server) optionsRTC(w http.ResponseWriter, t rtcTarget) {
 	} else {
 		h.Set("Accept-Patch", fragmentType)
 	}
+	if s.rtc != nil && t.id == "" && r.Header.Get("Access-Control-Request-Method") == "" && s.mayKnow(r, t) {
+		s.linkServers(h)
+	}
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// mayKnow says whether who asks may have a peer of an endpoint.
+func (s *Server) mayKnow(r *http.Request, t rtcTarget) bool {
+	if t.role == rtcSession { // who has a session says so in its hello
+		return true
+	}
+	who, err := s.identifyRequest(r)
+	return err == nil && permit(who, t.role.action(), t.path) == nil
+}
+
+// linkServers names the STUN and TURN servers.
+func (s *Server) linkServers(h http.Header) {
+	for _, server := range s.rtc.ICEServers() {
+		for _, url := range server.URLs {
+			h.Add("Link", iceLink(url, server))
+		}
+	}
+	h.Set("Cache-Control", "no-store") // there may be credentials
 }
 
 // rtcError answers with a reason. What cannot be carried is not acceptable to this client, and what may come later may be asked for again.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"strings"
@@ -272,69 +273,119 @@ func TestRTCPortTaken(t *testing.T) {
 	}
 }
 
-// A viewer that begins in the middle of a group of pictures gets all of it at once, with times close to the newest, and no old sound.
-func TestRTCStart(t *testing.T) {
+// sourceRig is a viewer's source without a network, and who publishes what it hands out.
+type sourceRig struct {
+	t      *testing.T
+	pub    *stream.Publisher
+	frames []media.Frame
+	v      *rtcSource
+	woken  waker
+
+	video, sound []rtc.Group // handed out
+}
+
+func newSourceRig(t *testing.T) *sourceRig {
+	t.Helper()
 	r := serve(t, withRTC())
 	pub, err := r.Streams().Publish("/live/cam1", "test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer pub.Close(lifecycle.ReasonDone)
+	t.Cleanup(func() { pub.Close(lifecycle.ReasonDone) })
 	track, frames := vp8Clip(t) // of which any picture may follow any other
 	pub.SetTrack(track)
 	pub.SetTrack(opusTrack())
-	const last = 90 // three seconds since the keyframe
-	write := func(n int) {
-		f := frames[min(n, 1)]
-		f.DTS = time.Duration(n) * time.Second / 30
-		f.PTS = f.DTS
-		if err := pub.Write(f); err != nil {
-			t.Fatal(err)
-		}
-		sound := opusFrame(n)
-		sound.DTS, sound.PTS = f.DTS, f.DTS
-		pub.Write(sound)
-	}
-	for n := range last + 1 {
-		write(n)
-	}
+	g := &sourceRig{t: t, pub: pub, frames: frames, woken: make(waker, 1)}
 	viewer, err := r.Streams().View("/live/cam1", r.formats.rtc, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	woken := make(waker, 1)
-	v := &rtcSource{peer: &rtcPeer{server: r.Server}, send: viewer.Stream().Info().Tracks, viewer: viewer, wake: woken}
-	defer v.close()
-	var video, sound []rtc.Group
-	fill := func(n int) {
-		for len(video) < n {
-			for _, b := range v.Fill(nil, 1<<20) {
-				if g := rtc.Group(b); g.Slot() == rtc.SlotVideo {
-					video = append(video, g)
-				} else {
-					sound = append(sound, g)
-				}
-			}
-			if len(video) < n {
-				<-woken
+	g.v = &rtcSource{peer: &rtcPeer{server: r.Server}, send: viewer.Stream().Info().Tracks, viewer: viewer, wake: g.woken}
+	t.Cleanup(g.v.close)
+	g.woken.Wake() // as the connection does
+	return g
+}
+
+// write publishes a picture, the first of which is the keyframe, made longer by so many bytes; and its sound.
+func (g *sourceRig) write(n, longer int) {
+	g.t.Helper()
+	f := g.frames[min(n, 1)]
+	f.Data = append(bytes.Clone(f.Data), make([]byte, longer)...)
+	f.DTS = time.Duration(n) * time.Second / 30
+	f.PTS = f.DTS
+	if err := g.pub.Write(f); err != nil {
+		g.t.Fatal(err)
+	}
+	sound := opusFrame(n)
+	sound.DTS, sound.PTS = f.DTS, f.DTS
+	g.pub.Write(sound)
+}
+
+// fill takes what the source has until there are so many pictures. Like the peer it comes once by itself, and then when it is woken.
+func (g *sourceRig) fill(pictures, max int) {
+	g.t.Helper()
+	for late := soon(g.t); len(g.video) < pictures; {
+		select {
+		case <-g.woken:
+		case <-late.Done():
+			g.t.Fatalf("%d of %d pictures came, and nobody is woken for the rest", len(g.video), pictures)
+		}
+		for _, b := range g.v.Fill(nil, max) {
+			if group := rtc.Group(b); group.Slot() == rtc.SlotVideo {
+				g.video = append(g.video, group)
+			} else {
+				g.sound = append(g.sound, group)
 			}
 		}
 	}
-	fill(last + 1)
-	for n := last + 1; n < last+10; n++ {
-		write(n)
+}
+
+// A viewer that begins in the middle of a group of pictures gets all of it at once, with times close to the newest, and no old sound.
+func TestRTCStart(t *testing.T) {
+	g := newSourceRig(t)
+	const last = 90 // three seconds since the keyframe
+	for n := range last + 1 {
+		g.write(n, 0)
 	}
-	fill(last + 10)
-	for i := 1; i < len(video); i++ {
-		if step := int32(video[i].Timestamp() - video[i-1].Timestamp()); step <= 0 || i > last && step != 3000 {
+	g.fill(last+1, 1<<20)
+	for n := last + 1; n < last+10; n++ {
+		g.write(n, 0)
+	}
+	g.fill(last+10, 1<<20)
+	for i := 1; i < len(g.video); i++ {
+		if step := int32(g.video[i].Timestamp() - g.video[i-1].Timestamp()); step <= 0 || i > last && step != 3000 {
 			t.Fatalf("picture %d is %d ticks after the one before", i, step)
 		}
 	}
-	if lasts := video[last].Timestamp() - video[0].Timestamp(); !video[0].Key() || lasts > 90*30 {
-		t.Errorf("what was old begins with a keyframe: %v, and lasts for %d ticks", video[0].Key(), lasts)
+	if lasts := g.video[last].Timestamp() - g.video[0].Timestamp(); !g.video[0].Key() || lasts > 90*30 {
+		t.Errorf("what was old begins with a keyframe: %v, and lasts for %d ticks", g.video[0].Key(), lasts)
 	}
-	if len(sound) == 0 || len(sound) > 15 {
-		t.Errorf("%d frames of sound", len(sound))
+	if len(g.sound) == 0 || len(g.sound) > 15 {
+		t.Errorf("%d frames of sound", len(g.sound))
+	}
+}
+
+// A viewer whose share is taken is visited again for the rest, also where the share was smaller than what a peer comes again after by itself: at the beginning, and at its end.
+func TestRTCShares(t *testing.T) {
+	for _, c := range []struct {
+		name              string
+		longer, max, from int
+	}{
+		{"the newest picture fills the share of the beginning", startChunk, 1 << 20, 1},
+		{"old pictures fill it", startChunk, 1 << 20, 6},
+		{"small shares", 3000, 5000, 6},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := newSourceRig(t)
+			for n := range c.from {
+				g.write(n, c.longer)
+			}
+			g.fill(c.from, c.max)
+			for n := range 6 {
+				g.write(c.from+n, c.longer)
+			}
+			g.fill(c.from+6, c.max)
+		})
 	}
 }
 

@@ -240,16 +240,11 @@ func (h *channelCarrier) receive(text bool, b []byte) {
 // answerOffer answers a POST with what was agreed upon.
 func (s *Server) answerOffer(w http.ResponseWriter, r *http.Request, p *rtcPeer, answer string) {
 	h := w.Header()
-	for _, server := range s.rtc.ICEServers() {
-		for _, url := range server.URLs {
-			h.Add("Link", iceLink(url, server))
-		}
-	}
+	s.linkServers(h)
 	h.Set("Location", r.URL.EscapedPath()+"/"+s.whip.add(p))
 	h.Set("ETag", p.etag())
 	h.Set("Accept-Patch", fragmentType)
 	h.Set("Content-Type", sdpType)
-	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusCreated)
 	io.WriteString(w, answer)
 }

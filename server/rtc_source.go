@@ -77,7 +77,7 @@ func (v *rtcSource) Fill(dst [][]byte, max int) [][]byte {
 			time.AfterFunc(startPause, v.wake.Wake)
 			return dst
 		case size >= max:
-			v.peer.peer.Wake() // max may be less than what the peer comes again after by itself
+			v.wake.Wake() // max may be less than what the peer comes again after by itself
 			return dst
 		case v.viewer.Arm(v.wake) && (v.cursor == nil || v.cursor.Arm(v.wake)):
 			return dst

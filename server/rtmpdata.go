@@ -89,8 +89,8 @@ func (p *rtmpPublisher) time(timestamp uint32) time.Duration {
 
 // publishMessage puts a publisher's message on its path: into a log as it is, into a record as the fields of its first value. It goes past Server.Publish, as the players have it already.
 func (s *Server) publishMessage(path, name string, values []amf.Value, at time.Duration) error {
-	if strings.HasPrefix(path, sysPrefix) {
-		return lifecycle.ReasonRefused.With("%s belongs to the server", sysPrefix)
+	if err := reserved(path); err != nil {
+		return err
 	}
 	u := subject.Update{Media: at, HasMedia: true}
 	kind := subject.Log

@@ -305,6 +305,17 @@ func (s *Server) stamp(path string, u *subject.Update) {
 	}
 }
 
+// Check says what is wrong with the options, as Serve would: for those who want to know before they listen.
+func (s *Server) Check() error {
+	wrong := []error{s.broken}
+	for _, spec := range s.opts.Relays {
+		if err := spec.Check(); err != nil {
+			wrong = append(wrong, fmt.Errorf("%s %s: %w", spec.Kind, spec.Path, err))
+		}
+	}
+	return errors.Join(wrong...)
+}
+
 // Serve takes connections from the listeners, either of which may be nil, until ctx ends; then it tells clients that it stops, closes everything and returns nil. When a
 // listener fails it does the same and returns that error. It returns at once what is wrong with the options.
 func (s *Server) Serve(ctx context.Context, httpListener, rtmpListener net.Listener) error {

@@ -2,6 +2,7 @@ package subject
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -368,7 +369,7 @@ func (s *Subject) idleLocked() bool { return s.refs <= 0 && s.kind == None && !s
 type Info struct {
 	Path    string    `json:"path"`
 	Kind    Kind      `json:"kind"`
-	Epoch   uint64    `json:"epoch,string"`
+	Epoch   uint64    `json:"-"`                // "epoch" in JSON, see MarshalJSON
 	Oldest  uint64    `json:"oldest"`           // offset of the oldest update held
 	Offset  uint64    `json:"offset"`           // of the next update, so also the number of updates so far
 	Items   int       `json:"items"`            // updates held
@@ -376,6 +377,15 @@ type Info struct {
 	Fields  int       `json:"fields,omitempty"` // of a record now
 	Open    int       `json:"open"`             // how many hold it open
 	Updated time.Time `json:"updated,omitzero"` // when the last update came
+}
+
+// MarshalJSON writes the epoch as the session protocol does, 16 hexadecimal digits: as a number it could be above 2^53.
+func (i Info) MarshalJSON() ([]byte, error) {
+	type fields Info
+	return json.Marshal(struct {
+		fields
+		Epoch string `json:"epoch"`
+	}{fields(i), fmt.Sprintf("%016x", i.Epoch)})
 }
 
 // Info returns the subject as a list shows it.

@@ -2,14 +2,17 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"hawser/hook"
+	"hawser/lifecycle"
 	"hawser/relay"
 	"hawser/server"
 )
@@ -41,9 +44,14 @@ func (o *hookFlags) add(c *cobra.Command) {
 // fill puts what they say into a server's options.
 func (o *hookFlags) fill(to *server.Options) error {
 	to.Hooks.Timeout, to.Hooks.AcceptOnFailure = o.timeout, o.accept
+	var wrong []error
 	for _, value := range o.urls {
 		event, target := splitHook(value)
-		to.Hooks.Hooks = append(to.Hooks.Hooks, hook.Hook{Event: event, URL: target})
+		h := hook.Hook{Event: event, URL: target}
+		if err := h.Check(); err != nil {
+			wrong = append(wrong, fmt.Errorf("--hook-url: %w", err))
+		}
+		to.Hooks.Hooks = append(to.Hooks.Hooks, h)
 	}
 	for _, value := range o.commands {
 		event, target := splitHook(value)
@@ -51,15 +59,23 @@ func (o *hookFlags) fill(to *server.Options) error {
 		if o.shell {
 			words = []string{"/bin/sh", "-c", target}
 		}
-		to.Hooks.Hooks = append(to.Hooks.Hooks, hook.Hook{Event: event, Command: words})
+		h := hook.Hook{Event: event, Command: words}
+		err := h.Check()
+		if err == nil {
+			_, err = exec.LookPath(words[0]) // one that is not there would refuse everything
+		}
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("--hook-command: %w", err))
+		}
+		to.Hooks.Hooks = append(to.Hooks.Hooks, h)
 	}
 	if o.secretFile != "" {
 		secret, err := os.ReadFile(o.secretFile)
-		if err != nil {
-			return fmt.Errorf("--hook-secret-file: %w", err)
+		if to.Hooks.Secret = bytes.TrimSpace(secret); err == nil && len(to.Hooks.Secret) == 0 {
+			err = fmt.Errorf("%s is empty", o.secretFile)
 		}
-		if to.Hooks.Secret = bytes.TrimSpace(secret); len(to.Hooks.Secret) == 0 {
-			return fmt.Errorf("--hook-secret-file %s: empty", o.secretFile)
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("--hook-secret-file: %w", err))
 		}
 	}
 	for _, list := range []struct {
@@ -69,14 +85,17 @@ func (o *hookFlags) fill(to *server.Options) error {
 	}{{o.pulls, relay.Spec{Kind: relay.Pull}, "--pull"}, {o.demand, relay.Spec{Kind: relay.Pull, OnDemand: true}, "--pull-on-demand"}, {o.pushs, relay.Spec{Kind: relay.Push}, "--push"}} {
 		for _, value := range list.values {
 			path, target, ok := strings.Cut(value, "=rtmp")
-			if !ok {
-				return fmt.Errorf("%s: want PATH=URL with rtmp:// or rtmps://", list.flag)
-			}
 			list.spec.Path, list.spec.URL = path, "rtmp"+target
+			if !ok {
+				path, _, _ = strings.Cut(value, "=") // what follows may hold a secret
+				wrong = append(wrong, fmt.Errorf("%s %q: want PATH=URL with rtmp:// or rtmps://", list.flag, path))
+			} else if err := list.spec.Check(); err != nil {
+				wrong = append(wrong, fmt.Errorf("%s %q: %s", list.flag, path, lifecycle.ReasonOf(err).Text))
+			}
 			to.Relays = append(to.Relays, list.spec)
 		}
 	}
-	return nil
+	return errors.Join(wrong...)
 }
 
 // splitHook takes EVENT= off a value. A name that is no event, but looks like one, stays an event, so that its mistake is told; a URL may have = later.

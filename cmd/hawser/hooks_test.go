@@ -17,14 +17,14 @@ func TestHookFlags(t *testing.T) {
 	if err := os.WriteFile(secret, []byte("s3cret\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	o := hookFlags{urls: []string{"http://h/all?a=b", "publish=http://h/p", "publish_data:all=http://h/d"}, commands: []string{"play=/bin/may play", "/bin/all"}, secretFile: secret,
+	o := hookFlags{urls: []string{"http://h/all?a=b", "publish=http://h/p", "publish_data:all=http://h/d"}, commands: []string{"play=/bin/sh play", "/bin/ls"}, secretFile: secret,
 		pulls: []string{"/a=rtmp://h/x?y=z"}, demand: []string{"/b=rtmps://h/x"}, pushs: []string{"/live/*=rtmp://h/live/*"}}
 	var got server.Options
 	if err := o.fill(&got); err != nil {
 		t.Fatal(err)
 	}
 	hooks := []hook.Hook{{URL: "http://h/all?a=b"}, {Event: "publish", URL: "http://h/p"}, {Event: "publish_data:all", URL: "http://h/d"},
-		{Event: "play", Command: []string{"/bin/may", "play"}}, {Command: []string{"/bin/all"}}}
+		{Event: "play", Command: []string{"/bin/sh", "play"}}, {Command: []string{"/bin/ls"}}}
 	same := func(a, b hook.Hook) bool {
 		return a.Event == b.Event && a.URL == b.URL && slices.Equal(a.Command, b.Command)
 	}

@@ -39,7 +39,9 @@ func rootCommand() *cobra.Command {
 		Short:         "Live video and live data down one line that holds",
 		Version:       server.Version,
 		SilenceErrors: true,
-		SilenceUsage:  true,
+
+		PersistentPreRunE: checkNumbers,
+		SilenceUsage:      true,
 	}
 	root.AddCommand(serveCommand(), demoCommand(), watchCommand(), playCommand(), publishCommand(), tokenCommand(), benchCommand())
 	return root

@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -119,28 +121,23 @@ func serveCommand() *cobra.Command {
 Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; watch at http://HOST:8080/.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := o.prepareRecord(); err != nil {
-				return fmt.Errorf("serve: %w", err)
-			}
+			err := o.prepare(&options)
 			if o.authFile != "" {
-				var err error
-				if o.auth, err = auth.Open(o.authFile); err != nil {
-					return fmt.Errorf("serve: %w", err)
-				}
+				var wrong error
+				o.auth, wrong = auth.Open(o.authFile)
+				err = errors.Join(err, wrong)
 			}
-			var err error
-			if err = o.hooks.fill(&options); err != nil {
+			if err != nil {
 				return fmt.Errorf("serve: %w", err)
 			}
 			if o.gather.Sound == 0 {
 				o.gather.Sound = -1 // an option's zero is its default
 			}
-			if options.RTC, err = o.rtc.options(); err != nil {
-				return fmt.Errorf("serve: %w", err)
+			if o.grace == 0 {
+				o.grace = -1
 			}
-			options.RTCOpus = o.rtc.opus
 			s := newServer(&o, options)
-			if err := o.keep(s); err != nil {
+			if err := errors.Join(s.Check(), o.keep(s)); err != nil {
 				return fmt.Errorf("serve: %w", err)
 			}
 			if err := o.open(c.Context()); err != nil {
@@ -151,6 +148,8 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 			}
 			if o.auth != nil {
 				defer keepAuth(c.Context(), o.auth, s, c.ErrOrStderr())()
+			} else {
+				signal.Ignore(syscall.SIGHUP) // a reload of nothing, which must not end a server
 			}
 			announceRTC(c.OutOrStdout(), s)
 			o.announce(c.OutOrStdout())
@@ -159,7 +158,7 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 	}
 	o.flags(c, defaultHTTPAddr, defaultRTMPAddr)
 	c.Flags().Int64Var(&o.streamBytes, "stream-bytes", stream.DefaultBytes, "the most bytes of frames kept of one stream")
-	c.Flags().DurationVar(&o.grace, "grace", stream.DefaultGrace, "how long a stream stays up without its publisher")
+	c.Flags().DurationVar(&o.grace, "grace", stream.DefaultGrace, "how long a stream stays up without its publisher; 0 is not at all")
 	c.Flags().TextVar(&o.second, "second-publisher", stream.SecondRefused, "what becomes of a publisher whose path has one: refuse; takeover, at its first keyframe; or standby, until the first goes")
 	c.Flags().Int64Var(&o.maxStart, "max-start", 0, "the most bytes sent at once to a viewer that begins; in a longer group of pictures it begins with a still picture; 0 is no bound")
 	c.Flags().DurationVar(&o.gather.All, "rtmp-gather", 0, "how long media wait for more of it on the way to RTMP and HTTP-FLV viewers: fewer writes for so much latency")
@@ -195,22 +194,15 @@ func (o *serveOptions) prepareRecord() error {
 		}
 		return nil
 	}
-	for _, word := range o.formats {
-		var f record.Format
-		if err := f.UnmarshalText([]byte(word)); err != nil {
-			return fmt.Errorf("--record-format: %w", err)
-		}
-		o.record.Formats = append(o.record.Formats, f)
+	if err := os.MkdirAll(o.record.Dir, 0o755); err != nil {
+		return fmt.Errorf("--record-dir: %w", err)
 	}
-	return os.MkdirAll(o.record.Dir, 0o755)
+	return nil
 }
 
 // keep opens the folder of what is durable.
 func (o *serveOptions) keep(s *server.Server) error {
-	switch {
-	case o.dataDir == "" && len(o.durable) > 0:
-		return errors.New("--durable needs --data-dir")
-	case o.dataDir == "":
+	if o.dataDir == "" {
 		return nil
 	}
 	return s.KeepDurable(server.Durable{Dir: o.dataDir, Paths: o.durable})
