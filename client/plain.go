@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"strconv"
 	"strings"
@@ -68,7 +69,11 @@ func (p *plain) do(ctx context.Context, method, what string, n int64, body io.Re
 	rctx, cancel := context.WithCancel(p.ctx)
 	opened = context.AfterFunc(ctx, cancel)
 	release = func() { opened(); cancel() }
-	if res, err = p.try(rctx, method, url, body); err != nil {
+	want := "text/event-stream"
+	if method == http.MethodPost {
+		want = "" // it has no content
+	}
+	if res, err = p.try(rctx, method, url, body, want); err != nil {
 		release()
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
@@ -78,8 +83,8 @@ func (p *plain) do(ctx context.Context, method, what string, n int64, body io.Re
 	return res, opened, release, nil
 }
 
-// try makes a request; an answer that is no success is an error.
-func (p *plain) try(ctx context.Context, method, url string, body io.Reader) (*http.Response, error) {
+// try makes a request; an answer that is no success is an error, or that is not of the type wanted: the network's own page, say, where one has to sign in.
+func (p *plain) try(ctx context.Context, method, url string, body io.Reader, want string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, url, body)
 	if err != nil {
 		return nil, err
@@ -94,6 +99,10 @@ func (p *plain) try(ctx context.Context, method, url string, body io.Reader) (*h
 	if res.StatusCode/100 != 2 {
 		defer res.Body.Close()
 		return nil, refusal(res)
+	}
+	if typ, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")); typ != want {
+		res.Body.Close()
+		return nil, lifecycle.ReasonLost.With("the answer is %q, want %q", typ, want)
 	}
 	return res, nil
 }

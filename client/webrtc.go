@@ -78,7 +78,7 @@ func dialWebRTC(ctx context.Context, o *Options, server string) (_ wire, err err
 		p.header = make(http.Header)
 	}
 	p.header.Set("Content-Type", "application/sdp")
-	res, err := p.try(ctx, http.MethodPost, p.base+"/rtc", strings.NewReader(offer))
+	res, err := p.try(ctx, http.MethodPost, p.base+"/rtc", strings.NewReader(offer), "application/sdp")
 	if err != nil {
 		return nil, err
 	}

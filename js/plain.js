@@ -182,10 +182,16 @@ class Plain {
     }
   }
 
-  /** @param {string} url @param {RequestInit} [init] @throws {ReasonError} the server refused */
+  /** @param {string} url @param {RequestInit} [init] @throws {ReasonError} the server refused, or something else answered: the network's own page, say, where one has to sign in */
   async #do(url, init) {
     const res = await this.#fetch(url, { cache: "no-store", signal: this.#abort.signal, ...init });
-    if (res.ok) return res;
+    const type = res.headers.get("content-type") ?? "";
+    const want = init ? "" : "text/event-stream"; // a POST has no answer
+    if (res.ok && type.split(";")[0] === want) return res;
+    if (res.ok) {
+      void res.body?.cancel().catch(() => {});
+      throw new ReasonError(this.transport, reason("lost", `the answer is ${JSON.stringify(type)}, want ${JSON.stringify(want)}`));
+    }
     const body = await res.json().catch(() => undefined);
     throw new ReasonError(this.transport, reasonFromWire(body?.error) ?? reason("lost", `the server answered ${res.status}`));
   }

@@ -8,7 +8,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -110,6 +115,47 @@ func TestTransportThatDoesNotHold(t *testing.T) {
 				t.Error("no event says that the WebSocket does not hold")
 			}
 		})
+	}
+}
+
+// TestNetworkThatAnswersItself has a network whose own page answers everything, until somebody has signed in there.
+func TestNetworkThatAnswersItself(t *testing.T) {
+	r := serve(t, Options{})
+	signedIn := false
+	var mu sync.Mutex
+	back := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: r.http})
+	asked := make(chan string, 1000)
+	network := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if signedIn {
+			mu.Unlock()
+			defer mu.Lock()
+			back.ServeHTTP(w, req)
+			return
+		}
+		asked <- req.URL.Path
+		w.Header().Set("Content-Type", "text/html")
+		io.WriteString(w, "<h1>Sign in</h1>")
+	}))
+	t.Cleanup(network.Close)
+	c, err := client.New(client.Options{Servers: []string{"ws" + strings.TrimPrefix(network.URL, "http") + "/session"}, BackOff: client.BackOff{Base: time.Millisecond, Max: time.Millisecond}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	connected := make(chan error, 1)
+	go func() { connected <- c.Connect(soon(t)) }()
+	for _, want := range []string{"/session", "/session/events", "/session/poll", "/session"} { // each once an attempt
+		if got := <-asked; got != want {
+			t.Errorf("asked for %s, want %s", got, want)
+		}
+	}
+	mu.Lock()
+	signedIn = true
+	mu.Unlock()
+	if err := <-connected; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -22,6 +22,9 @@ test("an event without an end is not held for ever", () => {
   }, (e) => e.reason.word === "too_big");
 });
 
+/** An answer of server-sent events. */
+const stream = (text) => new Response(text, { headers: { "content-type": "text/event-stream" } });
+
 /** Tries to connect through a fetch that answers as given; what it was asked comes back too. */
 function attempt(answers) {
   const asked = [];
@@ -45,7 +48,7 @@ const turn = () => new Promise((resolve) => setImmediate(resolve));
 test("long polling: messages, a repeated poll and a repeated post, the server's close", async () => {
   const { wire, asked } = await attempt({
     "/session/events": [new Response('{"error":{"code":4013,"word":"limit","text":"full","retry":true}}', { status: 503 })],
-    "/session/poll": [new Response(""), new Response('data: {"t":"a"}\n\n'), new TypeError("network"), new Response("event: binary\ndata: AQI=\n\nevent: close\ndata: 4001 shutdown\n\n")],
+    "/session/poll": [stream(""), stream('data: {"t":"a"}\n\n'), new TypeError("network"), stream("event: binary\ndata: AQI=\n\nevent: close\ndata: 4001 shutdown\n\n")],
     "/session/send": [new TypeError("network"), new Response(null, { status: 204 })],
   });
   const got = [];
@@ -67,9 +70,15 @@ test("a server that is not there is not tried by other transports; one that refu
   assert.deepEqual([refused.unreachable, refused.why.text, refused.asked.length], [false, "full", 2]);
 });
 
+test("a page that something in between answers with is no session", async () => {
+  const page = () => new Response("<h1>Sign in</h1>", { headers: { "content-type": "text/html" } });
+  const { why, unreachable, asked } = await attempt({ "/session/events": [page()], "/session/poll": [page()] });
+  assert.deepEqual([why.word, why.text, unreachable, asked.length], ["lost", 'the answer is "text/html", want "text/event-stream"', false, 2]);
+});
+
 test("a stream that something holds back is left for polls after a while", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
-  const dialing = attempt({ "/session/poll": [new Response("")] });
+  const dialing = attempt({ "/session/poll": [stream("")] });
   await turn();
   t.mock.timers.tick(3000);
   const { wire, asked } = await dialing;
