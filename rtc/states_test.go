@@ -65,13 +65,14 @@ func (c *cutConn) ReadFrom(b []byte) (int, net.Addr, error) {
 
 // All seven states on real sockets, at both ends, and what a slow and a late observer see of them.
 func TestAllSevenStates(t *testing.T) {
+	t.Parallel()
 	std, err := stdnet.NewNet()
 	if err != nil {
 		t.Fatal(err)
 	}
 	wire := &cutNet{Net: std}
 	o := quick(Options{})
-	o.FailedTimeout = 3 * time.Second // time to see what comes before
+	o.DisconnectedTimeout, o.FailedTimeout = 4*time.Second, 4*time.Second // time for a busy machine, and to see what comes before
 	o.net = wire
 	server, client := newEngine(t, o), newEngine(t, o)
 	log := lifecycle.NewLog(ring.Limits{})
