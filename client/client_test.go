@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -15,7 +16,7 @@ import (
 )
 
 // patience bounds what a test waits for; nothing waits that long when all is well.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 func testContext(t *testing.T) context.Context {
 	t.Helper()
@@ -224,6 +225,9 @@ func TestPublishesOfALostConnection(t *testing.T) {
 	if _, err := r.Wait(short); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
+	for len(asked[session.Publish](s)) == 0 && ctx.Err() == nil {
+		runtime.Gosched()
+	}
 	s.mu.Lock()
 	s.mute = false
 	s.mu.Unlock()
@@ -400,6 +404,11 @@ func TestEjectedAndClosedByTheServer(t *testing.T) {
 	if err := sub.Err(); !errors.Is(err, lifecycle.ReasonEjected) || err.Error() != "ejected: by an operator" {
 		t.Error(err)
 	}
+	for sc := range c.States(testContext(t)) {
+		if sc.To == session.Disconnected {
+			break
+		}
+	}
 	if got := course(c); !strings.HasSuffix(got, "logged_in, ejected ejected, disconnected ejected") {
 		t.Error(got)
 	}
@@ -410,10 +419,11 @@ func TestHeartbeatOnARealConnection(t *testing.T) {
 	s.beat = 50 * time.Millisecond
 	c := connected(t, s, Options{})
 	ctx := testContext(t)
-	for c.Clock().Exchanges < 3 && ctx.Err() == nil {
+	k := c.Clock()
+	for ; k.Exchanges < 3 && ctx.Err() == nil; k = c.Clock() {
 		_, _ = c.Publish(ctx, "/tick", 1, nil)
 	}
-	if k := c.Clock(); k.Best <= 0 || k.Best > k.RoundTrip && k.Exchanges == 1 || k.Offset.Abs() > time.Second {
+	if k.Best <= 0 || k.Best > k.RoundTrip && k.Exchanges == 1 || k.Offset.Abs() > time.Second {
 		t.Errorf("%+v", k)
 	}
 }

@@ -20,7 +20,7 @@ import (
 	"hawser/ring"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 func newSet(t *testing.T, o Options) (*Set, *lifecycle.Log) {
 	t.Helper()

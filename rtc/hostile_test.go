@@ -79,7 +79,7 @@ func TestHostileOffers(t *testing.T) {
 
 // A flood of offers that lead to nothing: as many peers as may be, and no more; after ConnectTimeout they are gone, and what they held.
 func TestFloodOfOffers(t *testing.T) {
-	o := quick(Options{UDP: "127.0.0.1:0", MaxPeers: 50, ConnectTimeout: 500 * time.Millisecond})
+	o := quick(Options{UDP: "127.0.0.1:0", MaxPeers: 20, ConnectTimeout: 3 * time.Second})
 	e := newEngine(t, o)
 	offer := anOffer(t)
 	before := runtime.NumGoroutine()
@@ -103,7 +103,7 @@ func TestFloodOfOffers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if made < 50 || refused == 0 {
+	if made < 20 || refused == 0 {
 		t.Errorf("%d peers, %d refused", made, refused)
 	}
 	for range made {
@@ -111,7 +111,7 @@ func TestFloodOfOffers(t *testing.T) {
 			t.Errorf("closed with %v", r)
 		}
 	}
-	patience := time.After(10 * time.Second)
+	patience := time.After(time.Minute)
 	lines := func() int {
 		e.mux.linesMu.RLock()
 		defer e.mux.linesMu.RUnlock()

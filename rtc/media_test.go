@@ -111,8 +111,9 @@ func TestLossIsRepaired(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	wire := &cutNet{Net: std}
 	lossy := quick(Options{})
-	lossy.net = &cutNet{Net: std, lose: 0.05}
+	lossy.net = wire
 	server, client := newEngine(t, quick(Options{UDP: "127.0.0.1:0"})), newEngine(t, lossy)
 	c := annexB(t, "plain.h264")
 	source, got := &groupSource{}, make(chan gotFrame, 10_000)
@@ -126,27 +127,35 @@ func TestLossIsRepaired(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const frames = 150
-	tick := time.NewTicker(pictureTime / 2)
-	defer tick.Stop()
-	sent, late := 0, time.After(40*time.Second)
-	send := func() {
-		f := c.frames[sent%len(c.frames)]
-		f.PTS += time.Duration(sent-sent%len(c.frames)) * pictureTime
-		source.put(s, Group(p.AppendGroup(nil, f)))
-		sent++
-	}
-	for n := 0; n < frames; {
+	const rounds = 12
+	total := rounds * len(c.frames)
+	next := func(i int) {
+		t.Helper()
 		select {
-		case <-tick.C: // also when there are enough: a loss is seen by what comes behind it
-			send()
 		case <-got:
-			n++
-		case <-late:
-			t.Fatalf("%d of %d frames came: %+v", n, sent, k.Stats().Video)
+		case <-time.After(20 * time.Second):
+			t.Fatalf("frame %d of %d does not come: %+v", i, total, k.Stats().Video)
 		}
 	}
-	lost, stats := lossy.net.(*cutNet).lost.Load(), s.Stats().Sent
+	tick := time.NewTicker(pictureTime / 2)
+	defer tick.Stop()
+	for i := range total {
+		f := c.frames[i%len(c.frames)]
+		f.PTS += time.Duration(i-i%len(c.frames)) * pictureTime
+		source.put(s, Group(p.AppendGroup(nil, f)))
+		switch i {
+		case 0: // nobody misses what is lost before the first packet that comes
+			next(0)
+			wire.lossy.Store(true)
+		case total - len(c.frames): // nor what is lost at the end, until a packet comes behind it
+			wire.lossy.Store(false)
+		}
+		<-tick.C
+	}
+	for i := 1; i < total; i++ {
+		next(i)
+	}
+	lost, stats := wire.lost.Load(), s.Stats().Sent
 	t.Logf("%d packets, %d lost, %d asked for, %d sent again", stats.Packets, lost, stats.Nacked, stats.Resent)
 	if lost == 0 || stats.Resent == 0 || k.Stats().Video.Lost > 0 {
 		t.Errorf("%d lost, sent %+v, received %+v", lost, stats, k.Stats().Video)

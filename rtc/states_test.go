@@ -21,13 +21,15 @@ import (
 	"hawser/ring"
 )
 
-// cutNet is the machine's network, whose UDP sockets lose everything while it is cut, and a part of the media that they receive.
+// cutNet is the machine's network, whose UDP sockets lose everything while it is cut, and some of the media that they receive while it is lossy.
 type cutNet struct {
 	*stdnet.Net
-	cut  atomic.Bool
-	lose float64 // 0 to 1
-	lost atomic.Int64
+	cut, lossy atomic.Bool
+	lost       atomic.Int64
 }
+
+// lossyPart is the part of the media that a lossy network loses.
+const lossyPart = 0.05
 
 type cutConn struct {
 	transport.UDPConn
@@ -53,7 +55,7 @@ func (c *cutConn) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
 func (c *cutConn) ReadFrom(b []byte) (int, net.Addr, error) {
 	for {
 		n, from, err := c.UDPConn.ReadFrom(b)
-		lost := err == nil && isMedia(b[:n]) && b[1]&0x60 != 0x40 && rand.Float64() < c.net.lose
+		lost := err == nil && c.net.lossy.Load() && isMedia(b[:n]) && b[1]&0x60 != 0x40 && rand.Float64() < lossyPart
 		if err != nil || !c.net.cut.Load() && !lost {
 			return n, from, err
 		}
@@ -63,13 +65,14 @@ func (c *cutConn) ReadFrom(b []byte) (int, net.Addr, error) {
 
 // All seven states on real sockets, at both ends, and what a slow and a late observer see of them.
 func TestAllSevenStates(t *testing.T) {
+	t.Parallel()
 	std, err := stdnet.NewNet()
 	if err != nil {
 		t.Fatal(err)
 	}
 	wire := &cutNet{Net: std}
 	o := quick(Options{})
-	o.FailedTimeout = 3 * time.Second // time to see what comes before
+	o.DisconnectedTimeout, o.FailedTimeout = 4*time.Second, 4*time.Second // time for a busy machine, and to see what comes before
 	o.net = wire
 	server, client := newEngine(t, o), newEngine(t, o)
 	log := lifecycle.NewLog(ring.Limits{})

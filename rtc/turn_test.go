@@ -36,7 +36,11 @@ func TestTURN(t *testing.T) {
 					break
 				}
 			}
-			client := newEngine(t, quick(Options{ICEServers: []ICEServer{s}, RelayOnly: true}))
+			o := quick(Options{ICEServers: []ICEServer{s}, RelayOnly: true})
+			if !c.works {
+				o.DisconnectedTimeout, o.FailedTimeout = time.Second, time.Second
+			}
+			client := newEngine(t, o)
 			seen := newSeen()
 			sp := openPeer(t, server, PeerOptions{OnChannel: func(*Channel) ChannelOptions { return ChannelOptions{} }})
 			cp := openPeer(t, client, PeerOptions{OnChange: seen.add})

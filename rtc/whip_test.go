@@ -118,7 +118,7 @@ func testHTTP(t *testing.T, play, trickle bool) {
 				if !bytes.Equal(g.frame.Data, c.frames[i].Data) {
 					t.Fatalf("frame %d is another one", i)
 				}
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatalf("frame %d does not come", i)
 			}
 		}

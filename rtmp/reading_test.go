@@ -17,7 +17,7 @@ import (
 func (r *relay) raw(b []byte) net.Conn {
 	r.t.Helper()
 	nc := r.connect()
-	nc.SetDeadline(time.Now().Add(10 * time.Second))
+	nc.SetDeadline(time.Now().Add(testTimeout))
 	nc.Write(b)
 	if _, err := io.ReadFull(nc, make([]byte, handshakeBytes)); err != nil {
 		r.t.Fatal(err)
@@ -37,7 +37,7 @@ func TestIdleWithoutGoroutine(t *testing.T) {
 	for range n {
 		last = r.raw(opening())
 	}
-	for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before+most; runtime.Gosched() {
+	for end := time.Now().Add(testTimeout); runtime.NumGoroutine() > before+most; runtime.Gosched() {
 		if time.Now().After(end) {
 			t.Fatalf("%d goroutines for %d connections", runtime.NumGoroutine()-before, n)
 		}
@@ -71,7 +71,7 @@ func TestCloseWhileWatched(t *testing.T) {
 	for _, b := range [][]byte{nil, opening()[:100], opening(), publishing()} {
 		r := newRelay(t, nil)
 		nc := r.connect()
-		nc.SetDeadline(time.Now().Add(10 * time.Second))
+		nc.SetDeadline(time.Now().Add(testTimeout))
 		nc.Write(b)
 		for len(r.server.Conns()) == 0 {
 			runtime.Gosched()

@@ -175,7 +175,7 @@ func (r *relay) note(words ...string) {
 	r.seen = make(chan struct{})
 }
 
-const testTimeout = 20 * time.Second
+const testTimeout = time.Minute
 
 // await waits until the event was noted.
 func (r *relay) await(event string) {

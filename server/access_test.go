@@ -140,12 +140,14 @@ func TestRenewalOfAll(t *testing.T) {
 }
 
 func TestEndOfCredentials(t *testing.T) {
-	r := serve(t, Options{Auth: &people{of: map[string]person{"a": {name: "ann", ends: time.Now().Add(200 * time.Millisecond)}, "b": {name: "ann", ends: time.Now().Add(time.Hour)}}}})
+	t.Parallel()
+	const lifetime = 3 * time.Second
+	r := serve(t, Options{Auth: &people{of: map[string]person{"a": {name: "ann", ends: time.Now().Add(lifetime)}, "b": {name: "ann", ends: time.Now().Add(time.Hour)}}}})
 	w, welcome := r.loginAs("a")
 	kept, _ := r.loginAs("a")
 	kept.say(`{"t":"token","id":1,"token":"b"}`)
 	kept.want(session.TypeResult)
-	if left := welcome.Expires - welcome.At; left <= 0 || left > 200 {
+	if left := welcome.Expires - welcome.At; left <= 0 || left > lifetime.Milliseconds() {
 		t.Errorf("they end in %d ms", left)
 	}
 	w.wantEnd(lifecycle.ReasonUnauthorized, session.TypeEjected)
@@ -195,6 +197,7 @@ func TestPublishRate(t *testing.T) {
 	r := serve(t, Options{MaxPublishRate: 5})
 	w := r.login()
 	limited := 0
+	began := time.Now()
 	for i := range 20 {
 		w.say(`{"t":"publish","id":%d,"path":"/a","data":%d}`, i+1, i)
 		if m := w.next(); m.Type == session.TypeError && m.Reason.Is(lifecycle.ReasonLimit) {
@@ -203,13 +206,14 @@ func TestPublishRate(t *testing.T) {
 			t.Fatalf("got %+v", m.Message)
 		}
 	}
-	if limited < 10 || limited > 15 {
-		t.Errorf("%d of 20 were too many for 5 a second", limited)
+	due := 5 + int(5*time.Since(began).Seconds()) // on a busy machine that may be all
+	if limited < 20-due-1 || limited > 15 {
+		t.Errorf("%d of 20 were too many for 5 a second, of which %d were due", limited, due)
 	}
 }
 
 func TestCalls(t *testing.T) {
-	r := serve(t, Options{CallTimeout: time.Second, MaxCalls: 2})
+	r := serve(t, Options{CallTimeout: patience, MaxCalls: 2})
 	ended := make(chan error, 10)
 	wait := func(ctx context.Context, _ *Call) ([]byte, error) {
 		<-ctx.Done()
@@ -253,8 +257,15 @@ func TestCalls(t *testing.T) {
 	if m := w.want(session.TypeResult); m.ID != 24 || !m.Reason.Is(lifecycle.ReasonLimit) {
 		t.Errorf("one too many: got %+v", m.Message)
 	}
+	impatient := serve(t, Options{CallTimeout: 30 * time.Millisecond})
+	impatient.HandleCall("/wait", wait)
+	other := impatient.login()
+	other.say(`{"t":"call","id":1,"name":"/wait"}`)
+	if m := other.want(session.TypeResult); !m.Reason.Is(lifecycle.ReasonTimeout) {
+		t.Errorf("late, by the server's time: got %+v", m.Message)
+	}
 	w.ws.CloseNow() // nobody is there to be told, and no publisher to remember it
-	for range 4 {
+	for range 5 {
 		select {
 		case <-ended:
 		case <-time.After(patience):

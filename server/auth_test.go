@@ -156,8 +156,9 @@ func TestTokenOfTheRequest(t *testing.T) {
 
 // TestCredentialsEnd lets a token run out.
 func TestCredentialsEnd(t *testing.T) {
+	t.Parallel()
 	g := serveGuarded(t, "")
-	w := g.hello(g.token("alice", 2*time.Second, "subscribe /a"))
+	w := g.hello(g.token("alice", 5*time.Second, "subscribe /a"))
 	w.want(session.TypeWelcome)
 	code, said := w.closed()
 	if len(said) == 0 || said[len(said)-1].Type != session.TypeEjected || code != lifecycle.ReasonUnauthorized.Code {
@@ -167,8 +168,9 @@ func TestCredentialsEnd(t *testing.T) {
 
 // TestRenewal renews a token before its end, and follows a log over it without a gap.
 func TestRenewal(t *testing.T) {
+	t.Parallel()
 	g := serveGuarded(t, "")
-	w := g.hello(g.token("alice", 2*time.Second, "subscribe /a"))
+	w := g.hello(g.token("alice", 5*time.Second, "subscribe /a"))
 	first := w.want(session.TypeWelcome).Welcome.Expires
 	w.say(`{"t":"subscribe","path":"/a"}`)
 	w.want(session.TypeSnapshot)

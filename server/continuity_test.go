@@ -145,7 +145,8 @@ func (r *rig) taken(p *publisher) {
 
 // OnUnpublish is called once, when the grace period is over, however many publishers there were.
 func TestOnUnpublishAfterTheGrace(t *testing.T) {
-	const grace = 200 * time.Millisecond
+	t.Parallel()
+	const grace = 2 * time.Second // in which the next publisher must come
 	r := serve(t, Options{Streams: stream.Options{Grace: grace}})
 	var mu sync.Mutex
 	var got []string

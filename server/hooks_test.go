@@ -350,14 +350,16 @@ func TestHooksThatFail(t *testing.T) {
 	down := httptest.NewServer(http.NotFoundHandler())
 	down.Close()
 	for name, tc := range map[string]struct {
-		url    string
-		accept bool
-		word   string
+		url     string
+		timeout time.Duration
+		accept  bool
+		word    string
 	}{
-		"slow": {slow.URL, false, "timeout"}, "slow, accepted": {slow.URL, true, "timeout"}, "down": {down.URL, false, "lost"}, "down, accepted": {down.URL, true, "lost"},
+		"slow": {slow.URL, 100 * time.Millisecond, false, "timeout"}, "slow, accepted": {slow.URL, 100 * time.Millisecond, true, "timeout"},
+		"down": {down.URL, patience, false, "lost"}, "down, accepted": {down.URL, patience, true, "lost"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := serve(t, Options{Hooks: hook.Options{Timeout: 100 * time.Millisecond, AcceptOnFailure: tc.accept, Hooks: []hook.Hook{{Event: hook.Publish, URL: tc.url + "/?token=s3cret"}}}})
+			r := serve(t, Options{Hooks: hook.Options{Timeout: tc.timeout, AcceptOnFailure: tc.accept, Hooks: []hook.Hook{{Event: hook.Publish, URL: tc.url + "/?token=s3cret"}}}})
 			c, err := rtmp.Dial(soon(t), "rtmp://"+r.rtmp+"/live/a?key=s3cret", nil)
 			if err != nil {
 				t.Fatal(err)

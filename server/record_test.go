@@ -289,9 +289,9 @@ func TestPlayIsPaced(t *testing.T) {
 	r := recording(t, record.Options{Patterns: []string{"/**"}})
 	r.publishAs("live", "a", rtmp.ModeLive, 138)
 	c := r.connect("live")
+	began := time.Now()
 	c.send(1, "play", 0.0, nil, "a", 0.0)
 	c.until("NetStream.Play.Start")
-	began := time.Now()
 	got := c.until("NetStream.Play.Stop")
 	last := time.Duration(got[len(got)-1].Timestamp) * time.Millisecond
 	if took := time.Since(began); took < last-defaultLead-100*time.Millisecond {
@@ -429,10 +429,11 @@ func TestLargeFile(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "a.mp4"), data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r := serve(t, Options{Record: record.Options{Dir: dir}, WriteTimeout: 300 * time.Millisecond})
+	r := serve(t, Options{Record: record.Options{Dir: dir}})
 	if got := body(t, r.get("/recordings/a.mp4")); got != string(data) {
 		t.Errorf("got %d bytes", len(got))
 	}
+	r = serve(t, Options{Record: record.Options{Dir: dir}, WriteTimeout: 300 * time.Millisecond})
 	nc, err := net.Dial("tcp", r.http)
 	if err != nil {
 		t.Fatal(err)

@@ -161,6 +161,7 @@ func TestPullOnDemand(t *testing.T) {
 			t.Errorf("got %+v", i)
 		}
 		until(t, "the source has no player", func() bool { info, _ := from.Streams().Find("/live/a"); return info.Viewers == 0 })
+		until(t, "the grace period is over", func() bool { _, there := to.Streams().Find("/live/b"); return !there }) // until then the time goes on
 	}
 }
 

@@ -22,7 +22,7 @@ func withRTC() Options {
 }
 
 func quickRTC(udp string) *rtc.Options {
-	return &rtc.Options{UDP: udp, Loopback: true, DisconnectedTimeout: time.Second, FailedTimeout: time.Second, KeepAlive: 100 * time.Millisecond, Settle: 200 * time.Millisecond}
+	return &rtc.Options{UDP: udp, Loopback: true, DisconnectedTimeout: 10 * time.Second, FailedTimeout: 10 * time.Second, KeepAlive: 100 * time.Millisecond, Settle: 200 * time.Millisecond}
 }
 
 // rtcClient is the other end of a peer.
@@ -341,9 +341,7 @@ func TestWHEP(t *testing.T) {
 			t.Fatalf("picture %d: got %d bytes, key %v, want %d, %v", i, len(f.Data), f.Key, len(want.Data), want.Key)
 		}
 	}
-	until(t, "completed", func() bool {
-		return strings.HasSuffix(r.states("rtc"), "new checking connected completed")
-	})
+	r.settled(1)
 	conns := r.Log().Conns()
 	found := false
 	for _, conn := range conns {

@@ -65,7 +65,8 @@ func TestSourceComesAndGoes(t *testing.T) {
 
 // TestSourceIsKept: a source whose connection breaks and comes back in time is not missed; one that does not is.
 func TestSourceIsKept(t *testing.T) {
-	r := serve(t, Options{Keep: 300 * time.Millisecond})
+	t.Parallel()
+	r := serve(t, Options{Keep: 3 * time.Second})
 	source, w := r.open(nil), r.login()
 	source.say(`{"t":"hello","version":1}`)
 	id := source.want(session.TypeWelcome).Message.Session

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"reflect"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"hawser/lifecycle"
@@ -72,28 +73,30 @@ func TestDocument(t *testing.T) {
 
 // TestTTL: a subject goes when nothing is published on it for as long as its last publish with a time to live said.
 func TestTTL(t *testing.T) {
-	log := lifecycle.NewLog(ring.Limits{})
-	h := NewHub(Options{Log: log})
-	held, err := h.Open("/fx")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer held.Close()
-	for range 3 {
-		if _, _, err := h.Publish("/fx", Log, Update{Data: []byte("1"), TTL: 10 * time.Millisecond}); err != nil {
+	synctest.Test(t, func(t *testing.T) {
+		log := lifecycle.NewLog(ring.Limits{})
+		h := NewHub(Options{Log: log})
+		held, err := h.Open("/fx")
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	c := held.Ring().Cursor(3)
-	if err := c.Wait(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := c.Read(make([]ring.Item[Update], 1)); lifecycle.ReasonOf(err).Word != "gone" {
-		t.Errorf("the ring ended with %v", err)
-	}
-	if h.Find("/fx") != nil {
-		t.Error("it is still there")
-	}
+		defer held.Close()
+		for range 3 {
+			if _, _, err := h.Publish("/fx", Log, Update{Data: []byte("1"), TTL: 10 * time.Millisecond}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c := held.Ring().Cursor(3)
+		if err := c.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := c.Read(make([]ring.Item[Update], 1)); lifecycle.ReasonOf(err).Word != "gone" {
+			t.Errorf("the ring ended with %v", err)
+		}
+		if h.Find("/fx") != nil {
+			t.Error("it is still there")
+		}
+	})
 }
 
 // What is folded says the same as one patch after the other, to every document; where nothing can say it, it is not folded.

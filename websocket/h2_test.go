@@ -290,7 +290,7 @@ func testHTTP2Slow(t *testing.T) {
 		}
 		held := 0
 		for c.Err() == nil { // flow control ends it
-			ctx, cancel := context.WithTimeout(context.Background(), timeout/4)
+			ctx, cancel := context.WithTimeout(context.Background(), timeout/20)
 			if err := c.Write(ctx, BinaryMessage, make([]byte, 1<<20)); errors.Is(err, context.DeadlineExceeded) {
 				held++
 			}

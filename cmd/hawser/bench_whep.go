@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"hawser/flv"
 	"hawser/lifecycle"
@@ -25,6 +26,8 @@ const (
 	maxRun      = 65_000
 	// viewerBuffer is the receive buffer of a viewer of the bare loop, as far as the system allows it: a keyframe comes in one go.
 	viewerBuffer = 1 << 20
+	// answerTime is how long a server that is measured may take to answer a request.
+	answerTime = time.Minute
 )
 
 // whepEngine is the place of all viewers over WebRTC, until the program ends.
@@ -59,7 +62,7 @@ func openWHEP(ctx context.Context, addr string, take func([]byte), lost func()) 
 			}
 		},
 	}
-	if v.session, err = engine.Play(ctx, "http://"+addr+benchPath+whepSuffix, rtc.HTTPOptions{Timeout: stopTime, Peer: peer}); err != nil {
+	if v.session, err = engine.Play(ctx, "http://"+addr+benchPath+whepSuffix, rtc.HTTPOptions{Timeout: answerTime, Peer: peer}); err != nil {
 		return nil, err
 	}
 	select {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,17 +59,25 @@ func TestCredentials(t *testing.T) {
 		{words[1], []string{"publish", "--server", web, "/a"}, ""},
 		{words[1], []string{"publish", "--server", web, "--token", "hk_wrong", "/a"}, "unauthorized"},
 		{words[1], []string{"publish", "--server", web, "/b"}, "refused"},
-		{"", []string{"watch", "--for", "10s", "--no-media", "--count", "0", web + "/a"}, "unauthorized"},
-		{"", []string{"watch", "--for", "300ms", "--no-media", withUser + "/a"}, ""},
-		{words[1], []string{"watch", "--for", "300ms", "--no-media", web + "/a"}, ""},
+		{"", []string{"watch", "--for", "1m", "--no-media", "--count", "0", web + "/a"}, "unauthorized"},
+		{"", []string{"watch", "--for", "1m", "--no-media", withUser + "/a"}, ""},
+		{words[1], []string{"watch", "--for", "1m", "--no-media", web + "/a"}, ""},
 		{"", []string{"publish", "--rtmp", "rtmp://" + s.rtmp, "/live/a", clip}, "needs credentials"},
 		{words[1], []string{"publish", "--rtmp", "rtmp://" + s.rtmp, "/live/a", clip}, ""},
 		{"", []string{"play", "--out", os.DevNull, web + "/live/a.flv"}, "unauthorized"},
 	} {
 		t.Setenv(tokenVariable, tc.variable)
-		out, err := execute(t.Context(), strings.NewReader("1\n"), tc.args...)
+		ctx, cancel := context.WithCancel(t.Context())
+		var out bytes.Buffer
+		err := executeTo(ctx, writerFunc(func(b []byte) (int, error) {
+			if tc.args[0] == "watch" && strings.Contains(string(b), "logged_in") {
+				cancel() // it has seen enough
+			}
+			return out.Write(b)
+		}), strings.NewReader("1\n"), tc.args...)
+		cancel()
 		if (err == nil) != (tc.fails == "") || err != nil && !strings.Contains(err.Error(), tc.fails) {
-			t.Errorf("%q with $%s %q: got %q, %v; want %q", tc.args, tokenVariable, tc.variable, out, err, tc.fails)
+			t.Errorf("%q with $%s %q: got %q, %v; want %q", tc.args, tokenVariable, tc.variable, out.String(), err, tc.fails)
 		}
 	}
 }

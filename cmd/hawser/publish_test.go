@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -239,7 +240,9 @@ func TestPublishFile(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &last); err != nil {
 			t.Fatalf("%v; line %s", err, line)
 		}
-		kinds = append(kinds, last.Kind+" "+last.Light.String())
+		if kind := last.Kind + " " + last.Light.String(); last.Kind != kindMedia || !slices.Contains(kinds, kind) { // on a busy machine the file takes more than a second
+			kinds = append(kinds, kind)
+		}
 		if last.Kind == kindMedia && (last.Media.Messages == 0 || last.Media.Kbps == 0) {
 			t.Errorf("media %+v", last.Media)
 		}

@@ -104,13 +104,13 @@ func (k *authKeeper) run(ctx context.Context, hangup <-chan os.Signal) {
 func (k *authKeeper) reload() {
 	e := lifecycle.Event{Kind: kindReload, Protocol: "auth", Side: lifecycle.Server, Light: lifecycle.Green}
 	if err := k.file.Reload(); err != nil {
-		fmt.Fprintf(k.out, "hawser: auth: not taken, what was read before stays in force:\n%v\n", err)
 		e.Light, e.Reason = lifecycle.Amber, lifecycle.ReasonBadRequest.Because(err)
 		k.server.Log().Add(e)
+		fmt.Fprintf(k.out, "hawser: auth: not taken, what was read before stays in force:\n%v\n", err)
 		return
 	}
 	k.watch()
 	k.server.Recheck()
-	fmt.Fprintln(k.out, "hawser: auth: read again")
 	k.server.Log().Add(e)
+	fmt.Fprintln(k.out, "hawser: auth: read again")
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"hawser/flv"
 	"hawser/media"
@@ -15,6 +16,30 @@ import (
 	"hawser/server"
 	"hawser/stream"
 )
+
+// picturesOf counts the pictures of an FLV file, and says whether the first is a keyframe.
+func picturesOf(t *testing.T, file string) (n int, key bool) {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, d := flv.NewReader(bytes.NewReader(b)), flv.Demuxer{}
+	for {
+		tag, err := r.Next()
+		if err == io.EOF {
+			return n, key
+		}
+		f, _, ok, err2 := d.Feed(tag.Type, tag.Timestamp, tag.Data)
+		if err != nil || err2 != nil {
+			t.Fatal(err, err2)
+		}
+		if ok && f.Kind == media.Video && !f.Config {
+			key = key || n == 0 && f.Key
+			n++
+		}
+	}
+}
 
 // The sample is published by WHIP, without its sound, played by WHEP, and written as FLV.
 func TestWHIPAndWHEP(t *testing.T) {
@@ -32,33 +57,17 @@ func TestWHIPAndWHEP(t *testing.T) {
 		}
 	}
 	file := filepath.Join(t.TempDir(), "out.flv")
-	if out, err := execute(t.Context(), nil, "play", "--for", "3s", "--out", file, "http://"+s.http+"/live/clip/whep"); err != nil {
-		t.Fatalf("play: %v; %s", err, out)
-	}
-	b, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, d := flv.NewReader(bytes.NewReader(b)), flv.Demuxer{}
 	pictures, key := 0, false
-	for {
-		tag, err := r.Next()
-		if err == io.EOF {
-			break
+	for wait := 3 * time.Second; pictures < 20 && wait < time.Minute; wait *= 2 { // a busy machine needs longer to connect
+		if out, err := execute(t.Context(), nil, "play", "--for", wait.String(), "--out", file, "http://"+s.http+"/live/clip/whep"); err != nil {
+			t.Fatalf("play: %v; %s", err, out)
 		}
-		f, _, ok, err2 := d.Feed(tag.Type, tag.Timestamp, tag.Data)
-		if err != nil || err2 != nil {
-			t.Fatal(err, err2)
-		}
-		if ok && f.Kind == media.Video && !f.Config {
-			key = key || pictures == 0 && f.Key
-			pictures++
-		}
+		pictures, key = picturesOf(t, file)
 	}
 	if !key || pictures < 20 {
 		t.Errorf("%d pictures, beginning with a keyframe: %v", pictures, key)
 	}
-	if _, err := execute(t.Context(), nil, "play", "--for", "3s", "http://"+s.http+"/live/nobody/whep"); err == nil || !strings.Contains(err.Error(), "nobody publishes") {
+	if _, err := execute(t.Context(), nil, "play", "--for", "1m", "http://"+s.http+"/live/nobody/whep"); err == nil || !strings.Contains(err.Error(), "nobody publishes") {
 		t.Errorf("nobody's stream: %v", err)
 	}
 	cancel()
