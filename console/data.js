@@ -1,4 +1,5 @@
 import { byId, clock, make, setText } from "./dom.js";
+import { mergePatch } from "./js/protocol.js";
 
 /**
  * @typedef {import("./js/machine.js").SubjectEvent} SubjectEvent
@@ -14,13 +15,16 @@ const REDRAW = 150;
 /** How long a field that changed stands out, in ms. */
 const FRESH = 900;
 
-/** The data of a path: a table of a record's fields, or the newest messages of a log. */
+/** The data of a path: a table of a record's fields or of a document's members, or the newest messages of a log. */
 export class DataView {
   /** What came, for tests. */
   counts = { updates: 0, gaps: 0, lost: 0, firstOffset: -1, lastOffset: -1, ordered: true };
 
   #kind = "none";
-  /** @type {{[name: string]: any}} */
+  #before = 0; // how many messages of a log there were before this page came
+  /** @type {any} */
+  #document;
+  /** Of a record, or the members of a document. @type {{[name: string]: any}} */
   #fields = {};
   /** When each field changed. @type {Map<string, number>} */
   #changed = new Map();
@@ -39,7 +43,9 @@ export class DataView {
     this.#dirty = true;
     if (m.t === "snapshot") {
       this.#kind = m.kind;
+      if (this.counts.updates === 0) this.#before = m.offset;
       if (m.fields) this.#fields = { ...m.fields };
+      if (m.kind === "json" && m.data !== undefined) this.#replace(m.data);
     } else if (m.t === "update") {
       this.#update(m, listed);
     } else if (m.t === "gap") {
@@ -65,12 +71,23 @@ export class DataView {
         if (value === null) delete this.#fields[name];
         else this.#fields[name] = value;
       }
+    } else if (m.kind === "json") {
+      this.#kind = "json";
+      this.#replace(m.patch ? mergePatch(this.#document, m.patch) : m.data);
     } else if (listed) {
       this.#kind = "log";
       this.#push({ cells: [clock(new Date(m.at)), m.time === undefined ? "" : `${(m.time / 1000).toFixed(3)} s`, JSON.stringify(m.data)], note: false });
     } else {
       this.#shown++;
     }
+  }
+
+  /** Shows another document; what is no object is shown as one value. @param {any} document */
+  #replace(document) {
+    const old = this.#fields, first = this.#document === undefined;
+    this.#document = document;
+    this.#fields = document !== null && typeof document === "object" && !Array.isArray(document) ? document : { "": document };
+    for (const [name, value] of Object.entries(this.#fields)) if (!first && JSON.stringify(value) !== JSON.stringify(old[name])) this.#changed.set(name, performance.now());
   }
 
   /** @param {string} text */
@@ -90,13 +107,20 @@ export class DataView {
     if (!this.#dirty) return;
     this.#dirty = false;
     const record = byId("record"), feed = byId("feed"), none = byId("data-none");
-    record.hidden = this.#kind !== "record";
+    record.hidden = this.#kind !== "record" && this.#kind !== "json";
     feed.hidden = this.#rows.length === 0;
     none.hidden = !record.hidden || !feed.hidden;
-    setText(none, this.#shown > 0 ? "Everything so far is drawn over the picture." : "Nothing was published on this path so far.");
+    setText(none, this.#nothing());
     setText(byId("data-count"), this.#summary());
     if (!record.hidden) record.tBodies[0].replaceChildren(...this.#fieldRows());
     if (!feed.hidden) feed.tBodies[0].replaceChildren(...this.#rows.slice(-ROWS).reverse().map(feedRow));
+  }
+
+  /** Why no table is shown. */
+  #nothing() {
+    if (this.#shown > 0) return "Everything so far is drawn over the picture.";
+    if (this.#kind !== "log" || this.#before === 0) return "Nothing was published on this path so far.";
+    return `${this.#before.toLocaleString("en")} ${this.#before === 1 ? "message was" : "messages were"} published here before; new ones are listed as they come.`;
   }
 
   #summary() {

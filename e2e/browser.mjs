@@ -169,6 +169,22 @@ async function login(page, o) {
   return { stranger, wrong, who, live, asked, out: await page.locator("#live a").count() };
 }
 
+/** Opens pages of paths, one after the other, publishes to each what it is told to, and says what is there: the words of the data's card, and how much wider than the window the page is. */
+async function data(page, o) {
+  const seen = {};
+  for (const { path, post, body, until, shown } of o.pages) {
+    await page.evaluate((to) => void (location.hash = to), path);
+    const card = page.locator("section.data", { has: page.locator("#data-title") });
+    await page.waitForFunction((p) => document.querySelector("#path").textContent === p, path, { timeout: PATIENCE });
+    if (post) await page.evaluate(([to, what]) => fetch(to, { method: "POST", body: what }), [post, body]);
+    await card.getByText(until).waitFor({ timeout: PATIENCE });
+    if (shown) await page.locator(shown).waitFor({ timeout: PATIENCE });
+    seen[path] = { text: await card.innerText(), wider: await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth) };
+    await page.screenshot({ path: o.shot });
+  }
+  return { seen };
+}
+
 const o = JSON.parse(process.argv[2]);
 const browser = await chromium.launch({ executablePath: o.browser, args: FLAGS, headless: true });
 try {
@@ -179,7 +195,7 @@ try {
   if (o.unreachable) await page.addInitScript(UNREACHABLE);
   await page.goto(o.url);
   if (o.choose) await choose(page, o);
-  const answer = await { play, outage, marks, follow, offline, failover, plain, frozen, climbs, stays, tells, publishes, channels, login }[o.does](page, o, say).catch((e) => ({ failed: String(e.stack ?? e) }));
+  const answer = await { play, outage, marks, follow, offline, failover, plain, frozen, climbs, stays, tells, publishes, channels, login, data }[o.does](page, o, say).catch((e) => ({ failed: String(e.stack ?? e) }));
   if (answer.failed) answer.page = await page.evaluate(() => document.body.innerText).catch(() => "");
   say({ ...answer, errors });
 } finally {
