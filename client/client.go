@@ -41,6 +41,7 @@ type Client struct {
 	waiting map[uint64]*Receipt
 	calls   map[uint64]chan<- session.Event
 	sources map[string]*Source
+	signals map[*Signals]struct{}
 	room    chan struct{}   // closed when fewer requests wait
 	again   []*Subscription // to be asked for anew
 
@@ -81,7 +82,7 @@ func New(o Options) (*Client, error) {
 		MaxPending: o.MaxPending, MaxPendingBytes: o.MaxPendingBytes})
 	c := &Client{o: o, states: newHistory(o.History), machine: machine, servers: servers{groups: o.groups()}, worked: make(map[string]works), breaks: make(map[way]breaks),
 		subs: make(map[string]*Subscription), plays: make(map[string]*Play), waiting: make(map[uint64]*Receipt), calls: make(map[uint64]chan<- session.Event),
-		sources: make(map[string]*Source), room: make(chan struct{}), outgo: make(chan struct{}, 1), renewed: make(chan struct{})}
+		sources: make(map[string]*Source), signals: make(map[*Signals]struct{}), room: make(chan struct{}), outgo: make(chan struct{}, 1), renewed: make(chan struct{})}
 	c.dial = c.connect
 	return c, nil
 }
@@ -208,6 +209,8 @@ func (c *Client) handOutLocked(ev session.Event) {
 		c.renewedLocked(ev)
 	case session.EventWanted:
 		c.wantedLocked(ev)
+	case session.EventSignal:
+		c.signalLocked(ev)
 	case session.EventDrain:
 		c.life.Event(lifecycle.Event{Kind: KindDrain, Reason: ev.Reason, Server: c.server, Delay: ev.Within})
 		ctx := c.running
@@ -273,7 +276,7 @@ func (c *Client) logLocked(sc StateChange) {
 	}
 }
 
-// endAllLocked ends all subscriptions and plays.
+// endAllLocked ends all that is followed.
 func (c *Client) endAllLocked(r lifecycle.Reason) {
 	for path, s := range c.subs {
 		delete(c.subs, path)
@@ -287,6 +290,10 @@ func (c *Client) endAllLocked(r lifecycle.Reason) {
 	}
 	for path, s := range c.sources {
 		delete(c.sources, path)
+		s.queue.end(r)
+	}
+	for s := range c.signals {
+		delete(c.signals, s)
 		s.queue.end(r)
 	}
 }

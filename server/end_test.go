@@ -303,12 +303,12 @@ func TestListenerFails(t *testing.T) {
 	}
 }
 
-// The Go client finds its place again when its connection breaks, and gets every message once.
-func TestClientComesBack(t *testing.T) {
-	r := serve(t, Options{})
-	nc := make(chan net.Conn, 16)
-	proxy := listen(t)
-	defer proxy.Close()
+// proxy is another way to the server's HTTP: its address, and the connections that are made to it, which a test may break.
+func (r *rig) proxy() (address string, conns <-chan net.Conn) {
+	r.t.Helper()
+	made := make(chan net.Conn, 16)
+	proxy := listen(r.t)
+	r.t.Cleanup(func() { proxy.Close() })
 	go func() {
 		for {
 			c, err := proxy.Accept()
@@ -322,10 +322,17 @@ func TestClientComesBack(t *testing.T) {
 			}
 			go func() { io.Copy(up, c); up.Close() }()
 			go func() { io.Copy(c, up); c.Close() }()
-			nc <- c
+			made <- c
 		}
 	}()
-	c, err := client.New(client.Options{Servers: []string{"ws://" + proxy.Addr().String() + "/session"}, Transports: []string{client.WebSocket}, BackOff: client.BackOff{Base: time.Millisecond}})
+	return proxy.Addr().String(), made
+}
+
+// The Go client finds its place again when its connection breaks, and gets every message once.
+func TestClientComesBack(t *testing.T) {
+	r := serve(t, Options{})
+	proxy, nc := r.proxy()
+	c, err := client.New(client.Options{Servers: []string{"ws://" + proxy + "/session"}, Transports: []string{client.WebSocket}, BackOff: client.BackOff{Base: time.Millisecond}})
 	if err == nil {
 		err = c.Connect(soon(t))
 	}
