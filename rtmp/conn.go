@@ -58,6 +58,7 @@ type Conn struct {
 	call     float64 // latest transaction of ours
 	quiet    int     // checks in a row that saw no byte
 	seen     uint64  // received at the last check
+	gone     uint64  // sent at the last check
 	timer    *time.Timer
 }
 
@@ -164,15 +165,21 @@ func (c *Conn) Close(why lifecycle.Reason) {
 	if !c.markClosing(why) {
 		return
 	}
-	if c.connected.Load() && polite(why) {
-		level := "error"
-		if why.Code == lifecycle.ReasonDone.Code || why.Code == lifecycle.ReasonShutdown.Code {
-			level = "status"
-		}
-		c.queue(status(0, level, "NetConnection.Connect.Closed", why.Error()))
-	}
+	c.tell(why)
 	c.cancel()
 	c.stopReading()
+}
+
+// tell tells a client that is connected why the connection ends.
+func (c *Conn) tell(why lifecycle.Reason) {
+	if !c.connected.Load() || !c.polite(why) {
+		return
+	}
+	level := "error"
+	if why.Code == lifecycle.ReasonDone.Code || why.Code == lifecycle.ReasonShutdown.Code {
+		level = "status"
+	}
+	c.queue(status(0, level, "NetConnection.Connect.Closed", why.Error()))
 }
 
 // markClosing notes the reason; false if there is one already.
@@ -187,10 +194,12 @@ func (c *Conn) markClosing(why lifecycle.Reason) bool {
 }
 
 // polite says whether there is a point in waiting until the peer has read what was queued.
-func polite(why lifecycle.Reason) bool {
+func (c *Conn) polite(why lifecycle.Reason) bool {
 	switch why.Code {
-	case lifecycle.ReasonSlow.Code, lifecycle.ReasonLost.Code, lifecycle.ReasonTimeout.Code, lifecycle.ReasonProtocol.Code:
+	case lifecycle.ReasonSlow.Code, lifecycle.ReasonLost.Code:
 		return false
+	case lifecycle.ReasonTimeout.Code, lifecycle.ReasonProtocol.Code: // before connect it may be no client of RTMP
+		return c.connected.Load()
 	}
 	return true
 }
@@ -245,7 +254,7 @@ func (c *Conn) finished(why lifecycle.Reason) {
 	c.log.Close(why)
 }
 
-// verdict says why the connection ended, and logs it when the peer broke the protocol.
+// verdict says why the connection ended, logs it when the peer broke the protocol, and tells a peer that has not ended it itself.
 func (c *Conn) verdict(err error) lifecycle.Reason {
 	c.mu.Lock()
 	if c.writeErr != nil && errors.Is(err, os.ErrDeadlineExceeded) {
@@ -253,7 +262,7 @@ func (c *Conn) verdict(err error) lifecycle.Reason {
 	}
 	c.mu.Unlock()
 	var broken *ProtocolError
-	why := lifecycle.ReasonOf(err)
+	why, itself := lifecycle.ReasonOf(err), false
 	if secure, ok := c.nc.(*tls.Conn); ok && why.Code == lifecycle.ReasonInternal.Code && !secure.ConnectionState().HandshakeComplete {
 		why = lifecycle.ReasonProtocol.Because(err)
 	}
@@ -265,11 +274,13 @@ func (c *Conn) verdict(err error) lifecycle.Reason {
 		c.log.Event(lifecycle.Event{Kind: KindProtocolError, Reason: why, Detail: why.Text})
 	case why.Code != lifecycle.ReasonLost.Code: // decided by a handler function
 	case !c.active():
-		why = lifecycle.ReasonDone // it had ended what it began
+		why, itself = lifecycle.ReasonDone, true // it had ended what it began
 	case errors.Is(err, io.EOF):
 		why = lifecycle.ReasonLost.With("the connection ended in the middle")
 	}
-	c.markClosing(why)
+	if c.markClosing(why) && !itself {
+		c.tell(why)
+	}
 	c.cancel()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -289,7 +300,7 @@ func (c *Conn) active() bool {
 // linger lets a client that was told something read it: the reply goes out, our side is shut, and what still arrives is
 // dropped until the client closes. Closing at once could destroy the reply (a reset overtakes it).
 func (c *Conn) linger(why lifecycle.Reason) {
-	if c.in.hs != nil || !polite(why) {
+	if c.in.hs != nil || !c.polite(why) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), c.server.CloseTimeout)
@@ -307,17 +318,25 @@ func (c *Conn) linger(why lifecycle.Reason) {
 	}
 }
 
-// check runs by timer: it ends a connection that did not come to connect in time, or that has been silent.
+// pingBytes is how much a ping request is on the wire.
+const pingBytes = 18
+
+// check runs by timer: it ends a connection that did not come to connect in time, or that has been silent. A player that says nothing but takes what it is sent stays, and is asked again: there are some that
+// acknowledge nothing and answer no ping, and one that does not take it is slow.
 func (c *Conn) check() {
 	period := c.server.IdleTimeout / 2
+	went, _ := c.w.Stats()
 	c.mu.Lock()
 	received := c.in.received.Load()
 	if received != c.seen {
 		c.quiet = -1
 	}
 	c.quiet++
+	if c.quiet > 1 && c.playing.Load() != nil && went > c.gone+pingBytes {
+		c.quiet = 1
+	}
 	quiet := c.quiet
-	c.seen = received
+	c.seen, c.gone = received, went
 	if !c.closing {
 		c.timer.Reset(period)
 	}

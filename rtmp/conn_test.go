@@ -1,6 +1,7 @@
 package rtmp
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -47,8 +49,12 @@ func (r *relay) connect() net.Conn {
 
 // piped serves one end of a pipe in a synctest bubble and returns the other.
 func piped(t *testing.T, log *lifecycle.Log) net.Conn {
+	return served(t, &Server{Log: log, Handler: &Handler{}})
+}
+
+// served is piped for a server that the test has made.
+func served(t *testing.T, s *Server) net.Conn {
 	near, far := net.Pipe()
-	s := &Server{Log: log, Handler: &Handler{}}
 	done := make(chan struct{})
 	go func() { s.ServeConn(t.Context(), far); close(done) }()
 	t.Cleanup(func() { near.Close(); <-done })
@@ -128,6 +134,57 @@ func TestIdle(t *testing.T) {
 			t.Errorf("closed with %v", why)
 		}
 	})
+}
+
+// TestMutePlayer has a player that acknowledges nothing and answers no ping: it stays while it takes what it is sent, and is gone when nothing comes any more.
+func TestMutePlayer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := lifecycle.NewLog(ring.Limits{})
+		f := &feed{size: OwnChunkSize, count: map[byte]int{}}
+		playing := make(chan *Stream, 1)
+		nc := served(t, &Server{Log: log, Handler: &Handler{OnPlay: func(_ context.Context, s *Stream) error {
+			s.SetSource(&cursor{feed: f})
+			playing <- s
+			return nil
+		}}})
+		go io.Copy(io.Discard, nc)
+		nc.Write(appendMessages(opening(), 0, command(0, "createStream", 2, nil), command(1, "play", 0, nil, "cam1")))
+		f.players = map[*Stream]bool{<-playing: true}
+		for range 600 {
+			f.add(Message{Type: TypeAudio, StreamID: MediaStreamID, Payload: make([]byte, 100)})
+			time.Sleep(time.Second)
+			if why := closeReason(log); !why.IsZero() {
+				t.Fatalf("closed with %v although it takes all", why)
+			}
+		}
+		time.Sleep(DefaultIdleTimeout / 2)
+		synctest.Wait()
+		if why := closeReason(log); !why.IsZero() {
+			t.Fatalf("closed with %v too early", why)
+		}
+		time.Sleep(2 * DefaultIdleTimeout)
+		synctest.Wait()
+		if why := closeReason(log); !errors.Is(why, lifecycle.ReasonTimeout) || why.Text != "no byte within 1m0s (IdleTimeout)" {
+			t.Errorf("closed with %v", why)
+		}
+	})
+}
+
+// TestTold breaks the protocol or a limit: a client that is connected is told what was wrong before the end.
+func TestTold(t *testing.T) {
+	for name, want := range map[string]string{
+		"giant message": "too_big: got a video message of 16777215 bytes", "chunk size 0": "protocol: got chunk size 0", "too many chunk streams": "limit: got chunk stream",
+		"publish without createStream": "protocol: got publish on message stream 9", "broken AMF": "protocol: got a command with",
+	} {
+		i := slices.IndexFunc(hostileInputs(t), func(h hostileInput) bool { return h.name == name })
+		nc := newRelay(t, nil).connect()
+		nc.SetDeadline(time.Now().Add(10 * time.Second))
+		nc.Write(hostileInputs(t)[i].send)
+		b, err := io.ReadAll(nc)
+		if err != nil || !bytes.Contains(b, []byte("NetConnection.Connect.Closed")) || !bytes.Contains(b, []byte(want)) {
+			t.Errorf("%s: %v; the client read %q", name, err, b[max(0, len(b)-300):])
+		}
+	}
 }
 
 // endless is a source that always has more.

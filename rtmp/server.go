@@ -52,7 +52,7 @@ type Server struct {
 	// HandshakeTimeout is the time from accept to connect; 0 means DefaultHandshakeTimeout.
 	HandshakeTimeout time.Duration
 	// IdleTimeout ends a connection that sends nothing, after a ping request in the middle of it; the end comes after one to one
-	// and a half times as long. 0 means DefaultIdleTimeout.
+	// and a half times as long. A player stays as long as it takes what it is sent. 0 means DefaultIdleTimeout.
 	IdleTimeout time.Duration
 	// WriteTimeout is how long a client may take none of the bytes that wait for it (reason slow); 0 means netio.DefaultTimeout.
 	WriteTimeout time.Duration

@@ -25,7 +25,7 @@ func nginxContender() (contender, bool) {
 			return contender{}, false
 		}
 	}
-	return contender{name: "nginx", bare: "bare-40ms", open: reads(dialRTMP), start: func(ctx context.Context, _ *benchOptions) (*child, string, string, error) {
+	return contender{name: "nginx", bare: "bare-40ms", open: reads(dialRTMP, aliveRTMP), start: func(ctx context.Context, _ *benchOptions) (*child, string, string, error) {
 		return startPeer(ctx, func(dir, addr string) (*exec.Cmd, error) {
 			file := filepath.Join(dir, "nginx.conf")
 			err := os.WriteFile(file, fmt.Appendf(nil, nginxConfig, module, dir, addr), 0o600)
@@ -58,7 +58,7 @@ func lalContender() (contender, bool) {
 	if err != nil {
 		return contender{}, false
 	}
-	return contender{name: "lal", bare: "bare", open: reads(dialRTMP), start: func(ctx context.Context, _ *benchOptions) (*child, string, string, error) {
+	return contender{name: "lal", bare: "bare", open: reads(dialRTMP, aliveRTMP), start: func(ctx context.Context, _ *benchOptions) (*child, string, string, error) {
 		return startPeer(ctx, func(dir, addr string) (*exec.Cmd, error) {
 			file := filepath.Join(dir, "lal.json")
 			err := os.WriteFile(file, fmt.Appendf(nil, lalConfig, addr, filepath.Join(dir, "log")), 0o600)

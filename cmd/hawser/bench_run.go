@@ -24,6 +24,8 @@ const (
 	mostTime = 5 * time.Second
 	// mostStep is how many more there are at each try.
 	mostStep = 1.25
+	// mostTogether is how many of them connect at once: one after the other they would take minutes, as a full server answers each between two rounds of writes.
+	mostTogether = 32
 )
 
 // benchResult is what was measured of one program.
@@ -43,10 +45,10 @@ func (r benchResult) latency99() time.Duration { return r.p99 }
 
 // hawserContender is this program's server with some flags.
 func hawserContender(name, bare, protocol string, flags ...string) contender {
-	open, udp, lines := reads(dialRTMP), "", 2
+	open, udp, lines := reads(dialRTMP, aliveRTMP), "", 2
 	switch protocol {
 	case "session":
-		open = reads(dialSession)
+		open = reads(dialSession, aliveSession)
 	case "webrtc":
 		open, udp, lines = openWHEP, "127.0.0.1:0", 3
 	}
@@ -65,7 +67,7 @@ func hawserContender(name, bare, protocol string, flags ...string) contender {
 
 // bareContender is the loop that writes the messages to its sockets and does nothing else.
 func bareContender(name string, dial func(context.Context, string) (net.Conn, error), flags ...string) contender {
-	return contender{name: name, open: reads(dial), start: func(ctx context.Context, o *benchOptions) (*child, string, string, error) {
+	return contender{name: name, open: reads(dial, nil), start: func(ctx context.Context, o *benchOptions) (*child, string, string, error) {
 		args := append([]string{"bench", "bare", "--kbps", strconv.Itoa(o.kbps), "--overhead", strconv.Itoa(o.overhead())}, flags...)
 		p, found, err := startChild(ctx, regexp.MustCompile(`on (\S+)`), 1, args...)
 		if err != nil {
@@ -137,7 +139,7 @@ func (o *benchOptions) measure(ctx context.Context, c contender) (result benchRe
 	defer func() { err = errors.Join(r.stop(), err) }()
 	pause(r.ctx, time.Second)
 	if r.publish != "" { // what the first viewer of a stream costs is no other's: wait until the history in its format grows no more
-		if err := r.v.open(r.ctx, 1, r.addr, c.open); err != nil {
+		if err := r.v.open(r.ctx, 1, 1, r.addr, c.open); err != nil {
 			return result, err
 		}
 		pause(r.ctx, time.Second+time.Duration(float64(benchHistory)*8/1000/float64(o.kbps)*float64(time.Second)))
@@ -146,7 +148,7 @@ func (o *benchOptions) measure(ctx context.Context, c contender) (result benchRe
 	if o.protocol == "webrtc" { // what the handshakes of the first half held would be given back meanwhile
 		half = 0
 	}
-	if err := r.v.open(r.ctx, half, r.addr, c.open); err != nil {
+	if err := r.v.open(r.ctx, half, 1, r.addr, c.open); err != nil {
 		return result, err
 	}
 	pause(r.ctx, o.settle)
@@ -154,7 +156,7 @@ func (o *benchOptions) measure(ctx context.Context, c contender) (result benchRe
 	if err != nil {
 		return result, err
 	}
-	if err := r.v.open(r.ctx, o.viewers-half, r.addr, c.open); err != nil {
+	if err := r.v.open(r.ctx, o.viewers-half, 1, r.addr, c.open); err != nil {
 		return result, err
 	}
 	pause(r.ctx, o.settle)
@@ -215,7 +217,7 @@ func (o *benchOptions) most1(ctx context.Context, c contender, sent float64) (he
 	defer func() { err = errors.Join(r.stop(), err) }()
 	pause(r.ctx, o.settle)
 	for n := o.viewers; ; n = int(float64(n) * mostStep) {
-		if err := r.v.open(r.ctx, n-len(r.v.conns), r.addr, c.open); err != nil {
+		if err := r.v.open(r.ctx, n-len(r.v.conns), mostTogether, r.addr, c.open); err != nil {
 			return held, fmt.Sprintf("no more with %d: %v", n, err), nil
 		}
 		pause(r.ctx, o.settle)

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -23,6 +24,9 @@ import (
 // sampledViewers is of how many viewers the latency is measured.
 const sampledViewers = 50 // at least
 
+// aliveTime is how often a viewer says that it is there, as real ones do and servers expect.
+const aliveTime = 10 * time.Second
+
 // handshakeSize is the length of each part of RTMP's handshake after the version.
 const handshakeSize = 1536
 
@@ -30,9 +34,9 @@ const handshakeSize = 1536
 type viewers struct {
 	bytes  atomic.Int64
 	failed atomic.Int64
-	conns  []io.Closer
 
 	mu        sync.Mutex
+	conns     []io.Closer
 	measure   bool
 	latencies []time.Duration
 	first     []time.Duration // from connect to the first picture, of those sampled
@@ -41,20 +45,32 @@ type viewers struct {
 // opener makes a viewer. What it receives goes to take, in order, by one goroutine at a time; lost is called when it ends, which Close waits for.
 type opener func(ctx context.Context, addr string, take func(b []byte), lost func()) (io.Closer, error)
 
-// open connects n viewers.
-func (v *viewers) open(ctx context.Context, n int, addr string, open opener) error {
+// open connects n viewers, so many at once.
+func (v *viewers) open(ctx context.Context, n, together int, addr string, open opener) error {
 	every := max(1, n/sampledViewers)
 	v.mu.Lock()
 	v.first = nil
 	v.mu.Unlock()
-	for i := range n {
-		conn, err := open(ctx, addr, v.take(i%every == 0), func() { v.failed.Add(1) })
-		if err != nil {
-			return fmt.Errorf("viewer %d: %w", i, err)
-		}
-		v.conns = append(v.conns, conn)
+	var next atomic.Int64
+	var wait sync.WaitGroup
+	errs := make([]error, together)
+	for t := range errs {
+		wait.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				conn, err := open(ctx, addr, v.take(i%every == 0), func() { v.failed.Add(1) })
+				if err != nil {
+					errs[t] = fmt.Errorf("viewer %d: %w", i, err)
+					next.Store(int64(n)) // no more
+					return
+				}
+				v.mu.Lock()
+				v.conns = append(v.conns, conn)
+				v.mu.Unlock()
+			}
+		})
 	}
-	return nil
+	wait.Wait()
+	return errors.Join(errs...)
 }
 
 // close ends all viewers.
@@ -160,8 +176,8 @@ type reading struct {
 	over chan struct{}
 }
 
-// reads makes viewers of connections; what dial returns has arrived already.
-func reads(dial func(ctx context.Context, addr string) (net.Conn, error)) opener {
+// reads makes viewers of connections; what dial returns has arrived already. Now and then they send what alive makes; nil is nothing.
+func reads(dial func(ctx context.Context, addr string) (net.Conn, error), alive func(received uint32) []byte) opener {
 	return func(ctx context.Context, addr string, take func([]byte), lost func()) (io.Closer, error) {
 		conn, err := dial(ctx, addr)
 		if err != nil {
@@ -170,14 +186,32 @@ func reads(dial func(ctx context.Context, addr string) (net.Conn, error)) opener
 		v := reading{conn, make(chan struct{})}
 		go func() {
 			defer close(v.over)
+			received, said := uint32(0), time.Now()
 			r := netio.NewReader(conn, 0)
-			for r.Next(func(b []byte) error { take(b); return nil }) == nil {
+			for r.Next(func(b []byte) error {
+				take(b)
+				received += uint32(len(b))
+				if now := time.Now(); alive != nil && now.Sub(said) >= aliveTime {
+					said = now
+					_, err := conn.Write(alive(received))
+					return err
+				}
+				return nil
+			}) == nil {
 			}
 			lost()
 		}()
 		return v, nil
 	}
 }
+
+// aliveRTMP is an acknowledgement.
+func aliveRTMP(received uint32) []byte {
+	return rtmp.AppendMessage(nil, rtmp.DefaultChunkSize, rtmp.Message{Type: rtmp.TypeAck, Payload: binary.BigEndian.AppendUint32(nil, received)})
+}
+
+// aliveSession is a ping.
+func aliveSession(uint32) []byte { return appendUnmasked(nil, `{"t":"ping","id":1}`) }
 
 // Close implements io.Closer.
 func (v reading) Close() error {
