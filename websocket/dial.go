@@ -251,6 +251,7 @@ func (d *dialer) shake(nc net.Conn) (resp *http.Response, left []byte, agreed ag
 	if err != nil {
 		return nil, nil, agreed, err
 	}
+	spell(req.Header)
 	resp, r, err := exchange(nc, req)
 	if err != nil {
 		return nil, nil, agreed, err

@@ -69,3 +69,13 @@ type agreement struct {
 	codecs      []Codec
 	turn        chan struct{} // held by who sends, where the codecs want their messages in order; else nil
 }
+
+// spell gives the header's names the form of RFC 6455 in place of net/http's: there are peers that know no other.
+func spell(h http.Header) {
+	for _, name := range []string{"Sec-WebSocket-Version", "Sec-WebSocket-Key", "Sec-WebSocket-Protocol", extensionHeader} {
+		if k := http.CanonicalHeaderKey(name); h[k] != nil {
+			h[name] = h[k]
+			delete(h, k)
+		}
+	}
+}
