@@ -185,12 +185,12 @@ func (s *Server) optionsRTC(w http.ResponseWriter, r *http.Request, t rtcTarget)
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// mayKnow says whether who asks may have a peer of an endpoint.
+// mayKnow says whether who asks may have a peer of an endpoint. What a session may do is said after its hello; the servers' credentials are for users only, where there are any.
 func (s *Server) mayKnow(r *http.Request, t rtcTarget) bool {
-	if t.role == rtcSession { // who has a session says so in its hello
-		return true
-	}
 	who, err := s.identifyRequest(r)
+	if t.role == rtcSession {
+		return err == nil && (s.opts.Auth == nil || userOf(who) != "")
+	}
 	return err == nil && permit(who, t.role.action(), t.path) == nil
 }
 
@@ -272,6 +272,7 @@ func (s *Server) postRTC(w http.ResponseWriter, r *http.Request, t rtcTarget) {
 		s.rtcError(w, lifecycle.ReasonOf(err))
 		return
 	}
+	s.linkServers(w.Header())
 	s.answerOffer(w, r, p, answer)
 }
 

@@ -33,7 +33,8 @@ func TestRTCServers(t *testing.T) {
 		{"/live/b/whep", []string{"Authorization", "Bearer hk_key"}, false},
 		{"/live/a/whep/id", []string{"Authorization", "Bearer hk_key"}, false},
 		{"/live/a/whep", []string{"Authorization", "Bearer hk_key", "Origin", "https://x.example", "Access-Control-Request-Method", "POST"}, false},
-		{sessionPath, nil, true},
+		{sessionPath, nil, false},
+		{sessionPath, []string{"Authorization", "Bearer hk_key"}, true},
 	} {
 		resp, _ := g.rig.request(http.MethodOptions, c.path, "", c.headers...)
 		link := resp.Header.Get("Link")

@@ -72,6 +72,9 @@ func (s *Server) postRTCSession(w http.ResponseWriter, r *http.Request) {
 	h.peer.Store(p.peer)
 	c.begin()
 	s.wait.Go(h.run)
+	if s.mayKnow(r, rtcTarget{role: rtcSession}) {
+		s.linkServers(w.Header())
+	}
 	s.answerOffer(w, r, p, answer)
 }
 
@@ -240,7 +243,7 @@ func (h *channelCarrier) receive(text bool, b []byte) {
 // answerOffer answers a POST with what was agreed upon.
 func (s *Server) answerOffer(w http.ResponseWriter, r *http.Request, p *rtcPeer, answer string) {
 	h := w.Header()
-	s.linkServers(h)
+	h.Set("Cache-Control", "no-store")
 	h.Set("Location", r.URL.EscapedPath()+"/"+s.whip.add(p))
 	h.Set("ETag", p.etag())
 	h.Set("Accept-Patch", fragmentType)
