@@ -15,6 +15,16 @@ import (
 
 var mimes = map[media.Codec]string{media.H264: webrtc.MimeTypeH264, media.VP8: webrtc.MimeTypeVP8, media.VP9: webrtc.MimeTypeVP9, media.AV1: webrtc.MimeTypeAV1, media.Opus: webrtc.MimeTypeOpus}
 
+// CodecOf returns the codec with a name, as a=rtpmap has it and in any case, if peers carry it.
+func CodecOf(name string) (c media.Codec, ok bool) {
+	for c, mime := range mimes {
+		if _, known, _ := strings.Cut(mime, "/"); strings.EqualFold(name, known) {
+			return c, true
+		}
+	}
+	return c, false
+}
+
 // offered are the codecs that peers agree on, with the payload types of our own offers.
 var offered = []struct {
 	codec media.Codec

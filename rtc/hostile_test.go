@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"reflect"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"hawser/lifecycle"
+	"hawser/media"
 )
 
 // anOffer is an offer that is accepted, of a client with a data channel.
@@ -74,6 +76,62 @@ func TestHostileOffers(t *testing.T) {
 		if err := p.AddCandidate(candidate); err == nil || len(err.Error()) > 1000 {
 			t.Errorf("%.30q: %.200v", candidate, err)
 		}
+	}
+}
+
+// Offers that could be answered, but of which nothing would come, are refused with what is wanted; odd ones that work are not.
+func TestOffersThatCannotWork(t *testing.T) {
+	client, server := newEngine(t, quick(Options{})), newEngine(t, quick(Options{UDP: "127.0.0.1:0"}))
+	viewer := openPeer(t, client, PeerOptions{OnFrame: func(*media.Track, media.Frame) {}})
+	good, err := viewer.Offer(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := func(pairs ...string) string { return strings.NewReplacer(pairs...).Replace(good) }
+	video, audio, _ := strings.Cut(good, "m=audio ")
+	for _, c := range []struct {
+		name, offer string
+		want        lifecycle.Reason // its zero value: it is answered
+		text        string
+	}{
+		{"as it is", good, lifecycle.Reason{}, ""},
+		{"no BUNDLE", with("a=group:BUNDLE 0 1\r\n", ""), lifecycle.ReasonUnsupported, "no BUNDLE"},
+		{"another group", with("a=group:BUNDLE 0 1", "a=group:LS 0 1"), lifecycle.ReasonUnsupported, "no BUNDLE"},
+		{"BUNDLE of others", with("a=group:BUNDLE 0 1", "a=group:BUNDLE 7 8"), lifecycle.ReasonUnsupported, "no BUNDLE"},
+		{"BUNDLE of one", with("a=group:BUNDLE 0 1", "a=group:BUNDLE 1"), lifecycle.Reason{}, ""},
+		{"no rtcp-mux", with("a=rtcp-mux\r\n", ""), lifecycle.ReasonUnsupported, "rtcp-mux"},
+		{"rtcp-mux of the bundle's first", video + "m=audio " + strings.ReplaceAll(audio, "a=rtcp-mux\r\n", ""), lifecycle.Reason{}, ""},
+		{"not secure", with("UDP/TLS/RTP/SAVPF", "RTP/AVP"), lifecycle.ReasonUnsupported, `"RTP/AVP"`},
+		{"passive", with("a=setup:actpass", "a=setup:passive"), lifecycle.ReasonUnsupported, "want actpass"},
+		{"holdconn", with("a=setup:actpass", "a=setup:holdconn"), lifecycle.ReasonUnsupported, "want actpass"},
+		{"active", with("a=setup:actpass", "a=setup:active"), lifecycle.Reason{}, ""},
+		{"one mid twice", with("a=mid:1", "a=mid:0"), lifecycle.ReasonBadRequest, "mid"},
+		{"all refused", with("m=video 9", "m=video 0", "m=audio 9", "m=audio 0"), lifecycle.Reason{}, ""},
+		{"bundle-only", with("m=audio 9", "m=audio 0", "a=mid:1", "a=mid:1\r\na=bundle-only"), lifecycle.Reason{}, ""},
+		{"lines that end in LF", strings.ReplaceAll(good, "\r\n", "\n"), lifecycle.Reason{}, ""},
+	} {
+		p := openPeer(t, server, PeerOptions{Send: []media.Track{media.OpusTrack(2)}, Source: &groupSource{}})
+		_, err := p.Answer(t.Context(), c.offer)
+		switch {
+		case c.want.IsZero() && err != nil:
+			t.Errorf("%s: %v", c.name, err)
+		case !c.want.IsZero() && (!errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text)):
+			t.Errorf("%s: %v, want %s and %q", c.name, err, c.want.Word, c.text)
+		}
+		p.Close(lifecycle.ReasonProtocol)
+	}
+}
+
+func TestSections(t *testing.T) {
+	got := Sections("v=0\r\na=setup:actpass\r\na=recvonly\r\nm=video 0 UDP/TLS/RTP/SAVPF 96 97\r\na=mid:v\r\na=rtpmap:96 vp8/90000\r\na=rtpmap:97 rtx/90000\r\na=rtpmap:98\r\n" +
+		"m=audio 0 UDP/TLS/RTP/SAVPF 111\r\na=bundle-only\r\na=rtcp-mux\r\na=sendonly\r\na=setup:active\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nm=\r\nm=odd 9\r\na=sendrecv\r\n")
+	want := []Section{
+		{Kind: "video", Protocol: "UDP/TLS/RTP/SAVPF", Mid: "v", Codecs: []string{"VP8", "RTX"}, setup: "actpass", direction: "recvonly"},
+		{Kind: "audio", Protocol: "UDP/TLS/RTP/SAVPF", Live: true, Sends: true, mux: true, setup: "active", direction: "sendonly"},
+		{Kind: "application", Protocol: "UDP/DTLS/SCTP", Live: true, Sends: true, Receives: true, setup: "actpass", direction: "sendrecv"},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 }
 

@@ -285,7 +285,7 @@ func (p *Peer) late() {
 }
 
 // Answer takes the other side's offer and returns the answer. Another one on the same peer renegotiates, or restarts ICE when the offer has new credentials (RFC 8445 section 9).
-// Without PeerOptions.OnCandidate it waits until our own addresses are known, at most Options.GatherTimeout.
+// Without PeerOptions.OnCandidate it waits until our own addresses are known, at most Options.GatherTimeout. Offers without BUNDLE, rtcp-mux or SAVPF are refused (reason unsupported).
 func (p *Peer) Answer(ctx context.Context, offer string) (answer string, err error) {
 	p.negotiating.Lock()
 	defer p.negotiating.Unlock()
@@ -367,6 +367,9 @@ func (p *Peer) remote(t webrtc.SDPType, text string) error {
 		return fmt.Errorf("rtc: %s: %w", t, err)
 	}
 	if t == webrtc.SDPTypeOffer {
+		if err := p.checkOffer(text); err != nil {
+			return fmt.Errorf("rtc: %s: %w", t, err)
+		}
 		if d := p.pc.CurrentRemoteDescription(); d != nil && s.ufrag != firstValue(d.SDP, "ice-ufrag") {
 			p.restarts()
 		}
@@ -402,7 +405,11 @@ func (p *Peer) local(ctx context.Context, d webrtc.SessionDescription) (string, 
 			return "", fmt.Errorf("rtc: gather: %w", err)
 		}
 	}
-	return p.pc.LocalDescription().SDP, nil
+	sdp := p.pc.LocalDescription().SDP
+	if d.Type == webrtc.SDPTypeAnswer {
+		sdp = withDirections(sdp, p.opts.OnFrame != nil)
+	}
+	return sdp, nil
 }
 
 // AddCandidate takes a candidate of the other side, "candidate:..." as in RFC 8839; "" means that no more follow. More than Options.MaxCandidates are refused (reason limit).

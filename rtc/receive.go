@@ -9,21 +9,18 @@ import (
 	"github.com/pion/webrtc/v4"
 )
 
-// receive takes a track that the other side sends, until it ends.
+// receive takes a track that the other side sends, until it ends. Of several of a kind there is one at a time: the first, and when that has ended the next.
 func (p *Peer) receive(t *webrtc.TrackRemote, from *webrtc.RTPReceiver) {
 	if p.opts.OnFrame == nil {
 		return
 	}
 	wantKey := func() { p.pc.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: uint32(t.SSRC())}}) }
 	r := newReceiver(t.Codec(), p.opts.OnFrame, wantKey)
-	p.receiving.Lock()
 	r.shareClock(&p.clock)
+	slot := SlotVideo
 	if t.Kind() == webrtc.RTPCodecTypeAudio {
-		p.received[SlotAudio] = r
-	} else {
-		p.received[SlotVideo] = r
+		slot = SlotAudio
 	}
-	p.receiving.Unlock()
 	go func() {
 		for {
 			packets, _, err := from.ReadRTCP()
@@ -43,6 +40,9 @@ func (p *Peer) receive(t *webrtc.TrackRemote, from *webrtc.RTPReceiver) {
 	for {
 		n, _, err := t.Read(buf)
 		if err != nil {
+			p.receiving.Lock()
+			r.ended = true
+			p.receiving.Unlock()
 			return
 		}
 		packet := &rtp.Packet{}
@@ -50,7 +50,12 @@ func (p *Peer) receive(t *webrtc.TrackRemote, from *webrtc.RTPReceiver) {
 			continue
 		}
 		p.receiving.Lock()
-		r.rtp(packet, time.Now())
+		if taken := p.received[slot]; (taken == nil || taken.ended) && r.frames != nil {
+			p.received[slot] = r
+		}
+		if p.received[slot] == r {
+			r.rtp(packet, time.Now())
+		}
 		p.receiving.Unlock()
 	}
 }

@@ -48,6 +48,7 @@ type receiver struct {
 	clock   trackClock
 	id      int
 	kind    media.Kind
+	ended   bool // the track
 
 	track    *media.Track // what deliver was given last
 	unit     *media.Track // and what it was made of

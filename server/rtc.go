@@ -10,7 +10,6 @@ import (
 	"hawser/auth"
 	"hawser/hook"
 	"hawser/lifecycle"
-	"hawser/media"
 	"hawser/rtc"
 	"hawser/session"
 	"hawser/stream"
@@ -244,59 +243,6 @@ func (p *rtcPeer) plays(ctx context.Context, o *rtc.PeerOptions) error {
 	o.OnKeyframe = viewer.Stream().WantKeyframe
 	o.OnSlow = p.slow
 	return nil
-}
-
-// publishes makes the peer a publisher.
-func (p *rtcPeer) publishes(o *rtc.PeerOptions) error {
-	pub, err := p.server.streams.Claim(p.path, stream.Claim{By: p.life.ID(), Replaced: p.close, Unpublished: p.unpublished, WantKeyframe: p.wantKeyframe})
-	if err != nil {
-		return err
-	}
-	p.pub = pub
-	var present [2]*media.Track
-	var key time.Duration // of the newest keyframe
-	o.OnFrame = func(t *media.Track, f media.Frame) {
-		err := error(nil)
-		if at := &present[min(int(t.Kind-media.Video), 1)]; *at != t {
-			*at = t
-			err = pub.SetTrack(*t)
-		}
-		if err == nil {
-			err = pub.Write(f)
-		}
-		if err != nil {
-			p.close(lifecycle.ReasonOf(err))
-		}
-		switch {
-		case f.Kind == media.Video && f.Key:
-			key = f.DTS
-		case f.Kind == media.Video && f.DTS-key >= keyframeInterval:
-			p.wantKeyframe()
-		}
-	}
-	return nil
-}
-
-// keyframeInterval is after how much time without a keyframe a client that publishes is asked for one. Browsers make none on their own, and viewers of other protocols cannot ask.
-const keyframeInterval = 4 * time.Second
-
-// keyframePause is how soon after a request for a keyframe another one is made: many viewers who want one want the same.
-const keyframePause = 500 * time.Millisecond
-
-// wantKeyframe asks the client that publishes for a keyframe.
-func (p *rtcPeer) wantKeyframe() {
-	now := time.Now()
-	p.mu.Lock()
-	peer := p.peer
-	if now.Sub(p.wanted) < keyframePause {
-		peer = nil
-	} else {
-		p.wanted = now
-	}
-	p.mu.Unlock()
-	if peer != nil {
-		peer.RequestKeyframe()
-	}
 }
 
 // answerTo answers an offer: the first, or one that renegotiates or restarts. The same one again gets the same answer.

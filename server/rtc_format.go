@@ -185,6 +185,8 @@ func (s *Server) carriageOf(c carriage, st *stream.Stream, tracks []media.Track,
 	case c.about.Possible:
 	case len(tracks) == 0:
 		c.why = lifecycle.ReasonNotFound.With("nothing was published on %q so far", st.Path())
+	case takes != nil && len(takes.kinds) == 0:
+		c.why = lifecycle.ReasonUnsupported.With("the offer receives neither video nor audio")
 	case c.about.Without == "":
 		c.why = lifecycle.ReasonUnsupported.With("there is neither video nor audio")
 	default:
@@ -258,23 +260,33 @@ func isReordered(st *stream.Stream, track int) bool {
 	return false
 }
 
-// offered is what a client's offer has.
+// offered is what a client's offer wants to receive.
 type offered struct {
-	kinds  map[media.Kind]bool // which media there are
+	kinds  map[media.Kind]bool // which media
 	codecs map[string]bool     // as in a=rtpmap, in upper case
 }
 
-// readOffer looks for the media and codecs of an offer (RFC 8866 section 6.6).
+// readOffer looks for what an offer wants to receive.
 func readOffer(sdp string) *offered {
 	o := &offered{kinds: make(map[media.Kind]bool), codecs: make(map[string]bool)}
-	for line := range strings.Lines(sdp) {
-		line = strings.TrimRight(line, "\r\n")
-		o.kinds[media.Video] = o.kinds[media.Video] || strings.HasPrefix(line, "m=video ")
-		o.kinds[media.Audio] = o.kinds[media.Audio] || strings.HasPrefix(line, "m=audio ")
-		if _, codec, ok := strings.Cut(line, " "); ok && strings.HasPrefix(line, "a=rtpmap:") {
-			name, _, _ := strings.Cut(codec, "/")
-			o.codecs[strings.ToUpper(name)] = true
+	for _, section := range rtc.Sections(sdp) {
+		if kind, ok := sectionKind(section); ok && section.Receives {
+			o.kinds[kind] = true
+			for _, name := range section.Codecs {
+				o.codecs[name] = true
+			}
 		}
 	}
 	return o
+}
+
+// sectionKind is the kind of media of a section, if it has any.
+func sectionKind(section rtc.Section) (kind media.Kind, ok bool) {
+	switch section.Kind {
+	case media.Video.String():
+		return media.Video, true
+	case media.Audio.String():
+		return media.Audio, true
+	}
+	return kind, false
 }

@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -200,8 +201,8 @@ func (s *Server) linkServers(h http.Header) {
 		for _, url := range server.URLs {
 			h.Add("Link", iceLink(url, server))
 		}
+		h.Set("Cache-Control", "no-store") // there may be credentials
 	}
-	h.Set("Cache-Control", "no-store") // there may be credentials
 }
 
 // rtcError answers with a reason. What cannot be carried is not acceptable to this client, and what may come later may be asked for again.
@@ -319,12 +320,12 @@ func (s *Server) patchRTC(w http.ResponseWriter, r *http.Request, t rtcTarget) {
 		return
 	}
 	match := r.Header.Get("If-Match")
-	switch {
+	switch is := p.etag(); {
 	case match == "":
 		s.writeError(w, http.StatusPreconditionRequired, lifecycle.ReasonBadRequest.With("want If-Match"))
 		return
-	case match != "*" && match != p.etag():
-		s.writeError(w, http.StatusPreconditionFailed, lifecycle.ReasonBadRequest.With("If-Match %s: it is %s", match, p.etag()))
+	case match != "*" && !slices.ContainsFunc(strings.Split(match, ","), func(one string) bool { return strings.TrimSpace(one) == is }):
+		s.writeError(w, http.StatusPreconditionFailed, lifecycle.ReasonBadRequest.With("If-Match %.100s: it is %s", match, is))
 		return
 	}
 	if !strings.Contains(body, "a=ice-ufrag:") && !strings.Contains(body, "a=candidate:") && !strings.Contains(body, "a=end-of-candidates") {

@@ -36,11 +36,12 @@ func TestRTCRefusals(t *testing.T) {
 		{"POST", "/live/nobody/whep", play, sdp, 404, "not_found"},
 		{"POST", "/live/b/whep", play, sdp, 406, "unsupported"},
 		{"POST", "/live/ok/whep", "nonsense", sdp, 406, "unsupported"}, // it offers nothing
-		{"POST", "/live/ok/whep", "m=video \r\na=rtpmap:96 H264/90000\r\n", sdp, 400, "bad_request"},
+		{"POST", "/live/ok/whep", "a=group:BUNDLE 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:0\r\na=rtcp-mux\r\na=rtpmap:96 H264/90000\r\n", sdp, 400, "bad_request"},
 		{"POST", "/live/ok/whep", strings.Repeat("a", rtc.DefaultMaxSDP+1), sdp, 413, "too_big"},
 		{"POST", "/live/ok/whep", play, []string{"Content-Type", "text/plain"}, 415, "bad_request"},
 		{"POST", "/live/ok/whip", publish, sdp, 409, "taken"},
-		{"POST", "/live/new/whip", "v=0\r\n", sdp, 400, "bad_request"},
+		{"POST", "/live/new/whip", "v=0\r\n", sdp, 406, "unsupported"}, // it offers nothing
+		{"POST", "/live/new/whip", strings.ReplaceAll(publish, "a=fingerprint", "a=f"), sdp, 400, "bad_request"},
 		{"POST", "/live/new/whip", publish, with("Origin", "https://evil.example"), 403, "refused"},
 		{"POST", "/" + strings.Repeat("x", 300) + "/whip", publish, sdp, 400, "bad_request"},
 		{"GET", "/live/ok/whep", "", nil, 405, ""},

@@ -244,10 +244,15 @@ func (h *channelCarrier) receive(text bool, b []byte) {
 func (s *Server) answerOffer(w http.ResponseWriter, r *http.Request, p *rtcPeer, answer string) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
-	h.Set("Location", r.URL.EscapedPath()+"/"+s.whip.add(p))
+	location := strings.TrimRight(r.URL.EscapedPath(), "/") + "/" + s.whip.add(p)
+	if queryToken(r.URL.Query()) != "" { // who has no other credentials than the address gets another such
+		location += "?" + r.URL.RawQuery
+	}
+	h.Set("Location", location)
 	h.Set("ETag", p.etag())
 	h.Set("Accept-Patch", fragmentType)
 	h.Set("Content-Type", sdpType)
+	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusCreated)
 	io.WriteString(w, answer)
 }

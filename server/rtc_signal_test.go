@@ -187,8 +187,8 @@ func TestSignalFaults(t *testing.T) {
 			t.Errorf("%s: %v, want %s", path, why, want)
 		}
 	}
-	w.signal("/live/c", map[string]string{"offer": "m=video 9 UDP/TLS/RTP/SAVPF 96\r\n", "as": "publish"})
-	if why := w.peerClosed("/live/c"); why.Word != "bad_request" {
+	w.signal("/live/c", map[string]string{"offer": "m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=rtpmap:96 H264/90000\r\n", "as": "publish"})
+	if why := w.peerClosed("/live/c"); why.Word != "unsupported" || !strings.Contains(why.Text, "BUNDLE") {
 		t.Errorf("a bad offer: %v", why)
 	}
 	for range maxSessionOffers {
