@@ -49,8 +49,9 @@ next picture (the server's default), and with all waiting for 40 ms; and with ng
 (a program lalserver in PATH), if they are installed. The server, and then each of the others, has one processor for itself; the publisher and the viewers have
 another. For WebRTC the stream has no sound, the viewers are whole WHEP clients, and the bare loop sends the packets of each picture in as few calls as UDP's
 segmentation allows, not encrypted. Nothing else should run on the machine.`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context(), c.OutOrStdout()) },
+		Args:    cobra.NoArgs,
+		PreRunE: checkPositive,
+		RunE:    func(c *cobra.Command, _ []string) error { return o.run(c.Context(), c.OutOrStdout()) },
 	}
 	c.Flags().StringVar(&o.protocol, "protocol", "rtmp", "rtmp, session or webrtc")
 	c.Flags().IntVar(&o.viewers, "viewers", 500, "how many viewers")

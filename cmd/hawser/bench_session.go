@@ -35,8 +35,9 @@ func sessionBenchCommand() *cobra.Command {
 Shapes: fanout, one subject that all follow, with so many messages in flight; market, many subjects of which each client follows some, at a steady rate;
 idle, the memory of a client that follows one subject; storm, the server is killed, started again, and all clients come back with their positions.
 The bare loop writes the same messages with one write each; "gathering" is the same loop that collects for a millisecond. The clients' reader spins, so that no server pays for waking it.`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context(), c.OutOrStdout()) },
+		Args:    cobra.NoArgs,
+		PreRunE: checkPositive,
+		RunE:    func(c *cobra.Command, _ []string) error { return o.run(c.Context(), c.OutOrStdout()) },
 	}
 	c.Flags().StringVar(&o.shape, "shape", "fanout", "fanout, market, idle or storm")
 	c.Flags().IntVar(&o.clients, "clients", 1000, "how many sessions")

@@ -14,13 +14,19 @@ import (
 )
 
 // checkNumbers refuses numbers and times below zero, which no flag takes.
-func checkNumbers(c *cobra.Command, _ []string) error {
+func checkNumbers(c *cobra.Command, _ []string) error { return refuseNumbers(c, "0 or more", false) }
+
+// checkPositive refuses zeros too, for commands where every number counts something.
+func checkPositive(c *cobra.Command, _ []string) error { return refuseNumbers(c, "more than 0", true) }
+
+func refuseNumbers(c *cobra.Command, want string, zeros bool) error {
 	var wrong []error
 	for _, f := range visited(c.Flags().Visit) {
+		v := f.Value.String()
 		switch f.Value.Type() {
 		case "int", "int64", "float64", "duration":
-			if v := f.Value.String(); strings.HasPrefix(v, "-") || v == "NaN" || v == "+Inf" {
-				wrong = append(wrong, fmt.Errorf("--%s %s: want 0 or more", f.Name, v))
+			if strings.HasPrefix(v, "-") || v == "NaN" || v == "+Inf" || zeros && (v == "0" || v == "0s") {
+				wrong = append(wrong, fmt.Errorf("--%s %s: want %s", f.Name, v, want))
 			}
 		}
 	}

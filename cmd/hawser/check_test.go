@@ -45,3 +45,13 @@ func TestBrokenFlags(t *testing.T) {
 		}
 	}
 }
+
+func TestBenchNumbers(t *testing.T) {
+	for _, args := range [][]string{{"bench", "--viewers", "0"}, {"bench", "--duration", "0s"}, {"bench", "--runs", "-1"}, {"bench", "data", "--clients", "0"}, {"bench", "data", "--rate", "0"}} {
+		c := rootCommand()
+		c.SetArgs(args)
+		if err := c.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), args[len(args)-2]) {
+			t.Errorf("%q: got %v", args, err)
+		}
+	}
+}
