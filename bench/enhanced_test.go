@@ -142,7 +142,7 @@ func TestStrangerPublishes(t *testing.T) {
 	const pictures = 20
 	for _, c := range broadcasts(t) {
 		t.Run(c.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			s, path := rtmpServer(t)
 			player := playing(t, ctx, path)
@@ -224,7 +224,7 @@ func playing(t *testing.T, ctx context.Context, path string) *rtmp.Client {
 
 // TestStrangerPlays lets gortmplib read what the client and server write. VP9 and FLAC it reads only with parameters in another form than Enhanced RTMP has.
 func TestStrangerPlays(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	_, path := rtmpServer(t)
 	hvcc := "0101600000009000000000001ef000fcfdf8f800000f03" + "2000010018" + hevcVPS + "210001002a" + hevcSPS + "2200010006" + hevcPPS

@@ -42,7 +42,7 @@ var peers = []peer{
 }
 
 const (
-	interopPatience = 30 * time.Second
+	interopPatience = time.Minute
 	closeCode       = 4001
 	closeReason     = "bye ü"
 	theirCode       = 4003

@@ -22,8 +22,8 @@ const (
 	chaosSubjects   = 20
 	chaosRate       = 1000 // messages a second, in all
 	chaosHurts      = 20 * time.Millisecond
-	chaosRecovery   = 30 * time.Second // until all have all, once the network is well again
-	chaosTransports = 4                // one client of so many goes over plain HTTP
+	chaosRecovery   = 2 * time.Minute // until all have all, once the network is well again
+	chaosTransports = 4               // one client of so many goes over plain HTTP
 )
 
 // chaosPlace is where a message stands.

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -91,11 +92,11 @@ func TestPublishAndWatchMedia(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	const path = "/live/push"
-	push := start(t, executable, "publish", "--rtmp", "rtmp://"+s.rtmp, path, clip(t, seconds))
+	push := start(t, executable, "publish", "--loop", "--rtmp", "rtmp://"+s.rtmp, path, clip(t, seconds))
 	s.awaitLive(path)
 	over := map[string]*program{
-		"rtmp":    start(t, executable, "watch", "--json", "--count", "2", s.rtmpURL(path)),
-		"session": start(t, executable, "watch", "--json", "--for", "3s", s.httpURL(path)),
+		"rtmp":    start(t, executable, "watch", "--json", "--count", "4", s.rtmpURL(path)),
+		"session": start(t, executable, "watch", "--json", "--for", "10s", s.httpURL(path)),
 	}
 	for name, w := range over {
 		t.Run(name, func(t *testing.T) {
@@ -107,9 +108,10 @@ func TestPublishAndWatchMedia(t *testing.T) {
 				}
 			}
 			if n < 100 { // a second is 77
-				t.Errorf("watched %d frames in at least two seconds", n)
+				t.Errorf("watched %d frames in at least four seconds", n)
 			}
 		})
 	}
+	push.cmd.Process.Signal(os.Interrupt)
 	push.wait()
 }

@@ -25,10 +25,10 @@ import (
 )
 
 const (
-	startTimeout   = 20 * time.Second // until a program is ready
-	stopTimeout    = 10 * time.Second // until the server has stopped
-	programTimeout = 2 * time.Minute  // for a program to do its work
-	eventTimeout   = 30 * time.Second // until an event is in the log
+	startTimeout   = time.Minute     // until a program is ready
+	stopTimeout    = time.Minute     // until the server has stopped
+	programTimeout = 5 * time.Minute // for a program to do its work
+	eventTimeout   = time.Minute     // until an event is in the log
 	pollInterval   = 20 * time.Millisecond
 )
 

@@ -72,10 +72,10 @@ func TestLadderClimbs(t *testing.T) {
 	browse(t, s, "climbs", map[string]any{"path": path, "choose": true, "frames": 30, "ms": 3000, "height": 1500}).answer(&a)
 	rtc := a.Stats.Webrtc
 	t.Logf("%+v\n%q\n%q", rtc, a.Switches, a.Numbers)
-	if rtc.FramesReceived < 60 || rtc.FramesDecoded*100 < rtc.FramesReceived*98 {
-		t.Errorf("%d of %d frames decoded, want 98 %%", rtc.FramesDecoded, rtc.FramesReceived)
+	if rtc.FramesReceived < 60 || rtc.FramesDecoded*100 < rtc.FramesReceived*90 { // some are on their way
+		t.Errorf("%d of %d frames decoded, want 90 %%", rtc.FramesDecoded, rtc.FramesReceived)
 	}
-	if a.Transport != "websocket" || len(a.Switches) != 1 || !strings.HasPrefix(a.Switches[0], "websocket to webrtc: frames were decoded steadily for ") {
+	if a.Transport != "websocket" || len(a.Switches) == 0 || !strings.HasPrefix(a.Switches[0], "websocket to webrtc: frames were decoded steadily for ") {
 		t.Errorf("first over %q, then %q", a.Transport, a.Switches)
 	}
 	if before, after := phase(t, a.Before), phase(t, a.After); math.Abs(math.Remainder(before-after, 60)) > 0.6 {

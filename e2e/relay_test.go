@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,7 +19,10 @@ type nginxServer struct {
 	t    *testing.T
 	conf string
 	addr string
+	web  *httptest.Server // that it asks who may play
 	*program
+
+	plays chan struct{} // one for each player that has come
 }
 
 const rtmpModule = "/usr/lib/nginx/modules/ngx_rtmp_module.so"
@@ -33,10 +38,12 @@ func startNginx(t *testing.T) *nginxServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &nginxServer{t: t, addr: l.Addr().String(), conf: filepath.Join(t.TempDir(), "nginx.conf")}
+	n := &nginxServer{t: t, addr: l.Addr().String(), conf: filepath.Join(t.TempDir(), "nginx.conf"), plays: make(chan struct{}, 100)}
+	n.web = httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { n.plays <- struct{}{} }))
+	t.Cleanup(n.web.Close)
 	l.Close()
-	text := fmt.Sprintf("load_module %s;\ndaemon off;\nmaster_process off;\npid %s.pid;\nerror_log stderr warn;\nevents {}\nrtmp { server { listen %s; application live { live on; } } }\n",
-		rtmpModule, n.conf, n.addr)
+	text := fmt.Sprintf("load_module %s;\ndaemon off;\nmaster_process off;\npid %s.pid;\nerror_log stderr warn;\nevents {}\nrtmp { server { listen %s; application live { live on; on_play %s/; } } }\n",
+		rtmpModule, n.conf, n.addr, n.web.URL)
 	if err := os.WriteFile(n.conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +149,11 @@ func TestRelayWithNginx(t *testing.T) {
 			s := serve(t, "--grace", "100ms", "--push", "/live/a="+n.url("/live/b"))
 			out := filepath.Join(t.TempDir(), "out.flv")
 			player := start(t, executable, "play", "--out", out, n.url("/live/b"))
-			time.Sleep(time.Second) // nginx does not say that it has a player
+			select {
+			case <-n.plays:
+			case <-time.After(startTimeout):
+				t.Fatalf("the player does not come\n%s", n.out)
+			}
 			publish(t, s, file, "/live/a").wait()
 			s.awaitRelay("waiting")
 			player.cmd.Process.Signal(os.Interrupt)

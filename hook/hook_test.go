@@ -128,7 +128,7 @@ func TestCommandGroup(t *testing.T) {
 		t.Skip("no /proc")
 	}
 	file := filepath.Join(t.TempDir(), "pid")
-	s, log := newSet(t, Options{Timeout: 300 * time.Millisecond, Hooks: []Hook{{Event: Publish, Command: []string{"/bin/sh", "-c", "sleep 1000 & echo $! > " + file + "; wait"}}}})
+	s, log := newSet(t, Options{Timeout: 3 * time.Second, Hooks: []Hook{{Event: Publish, Command: []string{"/bin/sh", "-c", "sleep 1000 & echo $! > " + file + "; wait"}}}})
 	checkAnswer(t, s, log, "fail: timeout", "endless")
 	b, _ := os.ReadFile(file)
 	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))

@@ -13,8 +13,8 @@ import (
 
 // How long the tests of one package may take.
 const (
-	unitTimeout     = 5 * time.Minute
-	endToEndTimeout = 15 * time.Minute
+	unitTimeout     = 20 * time.Minute
+	endToEndTimeout = 45 * time.Minute
 )
 
 // event is a line of go test -json.
