@@ -17,8 +17,8 @@ const (
 	// httpQueueLimit bounds what is queued for one session over plain HTTP, in bytes; httpFill is about how much one write or answer takes of what it follows.
 	httpQueueLimit = netio.DefaultQueueLimit
 	httpFill       = 64 << 10
-	// maxEarlyPosts bounds the POSTs of one session that wait for an earlier one.
-	maxEarlyPosts = 16
+	// MaxEarlyPosts bounds the POSTs of one session that wait for an earlier one.
+	MaxEarlyPosts = 16
 )
 
 // httpCarrier carries a session over plain HTTP: what the server sends goes out in the answers to GETs, what the client sends comes in POSTs.
@@ -175,9 +175,9 @@ func (h *httpCarrier) receive(n uint64, body []byte, patience <-chan time.Time) 
 		h.mu.Lock()
 		next, turn := h.next, h.turn
 		waits := n > next
-		if waits && h.early >= maxEarlyPosts {
+		if waits && h.early >= MaxEarlyPosts {
 			h.mu.Unlock()
-			return lifecycle.ReasonLimit.With("%d requests wait for number %d", maxEarlyPosts, next)
+			return lifecycle.Reached("MaxEarlyPosts", MaxEarlyPosts).With("%d requests wait for number %d", MaxEarlyPosts, next)
 		}
 		if waits {
 			h.early++
