@@ -110,6 +110,7 @@ func (o Object) Bool(name string) bool {
 type SyntaxError struct {
 	Offset    int // bytes from the start of what was to be decoded
 	Got, Want string
+	Limit     string // the constant that is exceeded, such as "MaxDepth"; empty for broken bytes
 }
 
 // Error gives the offset, what was got and what was wanted.

@@ -190,7 +190,7 @@ func (d *decoder) string3() (string, error) {
 // repeat counts bytes that a reference repeats.
 func (d *decoder) repeat(n int) error {
 	if d.again += n; d.again > MaxRepeated {
-		return d.fail(fmt.Sprintf("references that repeat more than %d bytes", MaxRepeated), "at most that many")
+		return d.exceeds("MaxRepeated", fmt.Sprintf("references that repeat more than %d bytes", MaxRepeated))
 	}
 	return nil
 }

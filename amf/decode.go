@@ -62,8 +62,13 @@ func (d *decoder) fail(got, want string) error {
 	return &SyntaxError{Offset: d.pos, Got: got, Want: want}
 }
 
+// exceeds is the error for a limit.
+func (d *decoder) exceeds(limit, got string) error {
+	return &SyntaxError{Offset: d.pos, Got: got, Want: "at most that many", Limit: limit}
+}
+
 func (d *decoder) tooDeep() error {
-	return d.fail(fmt.Sprintf("values nested more than %d deep", MaxDepth), "at most that many")
+	return d.exceeds("MaxDepth", fmt.Sprintf("values nested more than %d deep", MaxDepth))
 }
 
 // take gives the next n bytes.
@@ -79,7 +84,7 @@ func (d *decoder) take(n int, what string) ([]byte, error) {
 // count adds n values to those decoded, up to the limit.
 func (d *decoder) count(n int) error {
 	if n > MaxValues-d.values {
-		return d.fail(fmt.Sprintf("more than %d values", MaxValues), "at most that many")
+		return d.exceeds("MaxValues", fmt.Sprintf("more than %d values", MaxValues))
 	}
 	d.values += n
 	return nil

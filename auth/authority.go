@@ -20,8 +20,8 @@ import (
 const (
 	// defaultTTL is the longest time for which an answer of the authority is remembered.
 	defaultTTL = time.Minute
-	// maxAsking bounds the questions to the authority at one time; further logins are refused (reason limit).
-	maxAsking = 64
+	// MaxAsking bounds the questions to the authority at one time; further logins are refused (reason limit).
+	MaxAsking = 64
 	// maxAnswers bounds the answers that are remembered.
 	maxAnswers = 10_000
 )
@@ -84,7 +84,7 @@ func (a *answer) UnmarshalJSON(b []byte) error {
 }
 
 func newAuthority() *authority {
-	a := &authority{timeout: defaultRemoteTimeout, ttl: defaultTTL, client: remoteClient(), asking: make(chan struct{}, maxAsking), answers: map[[sha256.Size]byte]remembered{}}
+	a := &authority{timeout: defaultRemoteTimeout, ttl: defaultTTL, client: remoteClient(), asking: make(chan struct{}, MaxAsking), answers: map[[sha256.Size]byte]remembered{}}
 	rand.Read(a.salt[:])
 	return a
 }
@@ -99,7 +99,7 @@ func (a *authority) ask(ctx context.Context, token string, remote netip.Addr) (v
 	case a.asking <- struct{}{}:
 		defer func() { <-a.asking }()
 	default:
-		return verdict{}, lifecycle.ReasonLimit.With("%d logins wait for the authority", maxAsking)
+		return verdict{}, lifecycle.Reached("auth.MaxAsking", MaxAsking).With("%d logins wait for the authority", MaxAsking)
 	}
 	said, err := a.post(ctx, token, remote)
 	if err != nil {

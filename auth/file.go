@@ -92,6 +92,7 @@ func (f *File) identify(ctx context.Context, c *config, token string, remote net
 	case token == "":
 		return &identity{file: f, by: "everyone", find: func(c *config) *holder { return c.everyone }}, nil
 	case len(token) > MaxCredentials:
+		lifecycle.CountReached("auth.MaxCredentials")
 		return nil, lifecycle.ReasonTooBig.With("credentials of %d bytes: more than %d", len(token), MaxCredentials)
 	}
 	if k := c.keyFor(token); k != nil {
@@ -138,12 +139,14 @@ func (f *File) byPassword(ctx context.Context, c *config, name, password string)
 	if u := c.users[name]; u != nil {
 		hash = u.hash
 	}
-	if len(password) > maxPassword {
+	if len(password) > MaxPassword {
+		lifecycle.CountReached("auth.MaxPassword")
 		return nil, unauthorized("the credentials were not accepted")
 	}
 	ok, err := f.hasher.check(ctx, hash, password)
 	switch {
 	case err != nil:
+		lifecycle.CountReached("auth.MaxHashing")
 		return nil, lifecycle.ReasonTimeout.With("too many logins at once")
 	case !ok:
 		return nil, unauthorized("the credentials were not accepted")

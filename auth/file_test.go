@@ -52,6 +52,19 @@ func login(t testing.TB, f *File, token string) Identity {
 }
 
 // refused authenticates, which must not work, and returns the error, whose text must not have the credentials.
+// counts checks that each limit named has been reached once more when the function returned is called.
+func counts(t testing.TB, limits ...string) (check func()) {
+	before := lifecycle.LimitsReached()
+	return func() {
+		t.Helper()
+		for _, limit := range limits {
+			if n := lifecycle.LimitsReached()[limit] - before[limit]; n != 1 {
+				t.Errorf("%s was counted %d times, want once", limit, n)
+			}
+		}
+	}
+}
+
 func refused(t testing.TB, f *File, token string, want lifecycle.Reason) error {
 	t.Helper()
 	who, err := f.Authenticate(t.Context(), token, local)
@@ -125,9 +138,10 @@ func TestWhoIsWho(t *testing.T) {
 }
 
 func TestBadCredentials(t *testing.T) {
+	defer counts(t, "auth.MaxPassword", "auth.MaxCredentials")()
 	f := exampleFile(t)
 	for _, token := range []string{"alice:wrong password", "alice:", "bob:", "bob:anything at all", "nobody:correct horse: battery", ":", "hk_past", "hk_other key", "hk_ke", digestOf("hk_key"),
-		"eyJhbGciOiJub25lIn0.e30.", "alice:" + strings.Repeat("x", maxPassword+1)} {
+		"eyJhbGciOiJub25lIn0.e30.", "alice:" + strings.Repeat("x", MaxPassword+1)} {
 		refused(t, f, token, lifecycle.ReasonUnauthorized)
 	}
 	refused(t, f, strings.Repeat("x", MaxCredentials+1), lifecycle.ReasonTooBig)
@@ -136,8 +150,9 @@ func TestBadCredentials(t *testing.T) {
 }
 
 func TestLoginGivesUp(t *testing.T) {
+	defer counts(t, "auth.MaxHashing")()
 	f := exampleFile(t)
-	for range maxHashing {
+	for range MaxHashing {
 		f.hasher <- struct{}{}
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/MicahParks/keyfunc/v3"
+
+	"hawser/lifecycle"
 )
 
 const (
@@ -21,9 +23,9 @@ const (
 	jwksPause = 10 * time.Second
 	// jwksStale is how many times longer than refresh keys are used when newer ones cannot be had.
 	jwksStale = 24
-	// defaultRemoteTimeout bounds a request to elsewhere; maxRemoteBody its answer, in bytes.
+	// defaultRemoteTimeout bounds a request to elsewhere; MaxRemoteBody its answer, in bytes.
 	defaultRemoteTimeout = 5 * time.Second
-	maxRemoteBody        = 256 << 10
+	MaxRemoteBody        = 256 << 10
 )
 
 // jwks is a set of public keys (RFC 7517) at a URL. It is asked for when a token needs it, by the login that brings that token. All methods may run at once.
@@ -126,9 +128,10 @@ func (j *jwks) fetch(ctx context.Context) ([]*tokenKey, error) {
 
 // readBody reads the whole answer, which is bounded.
 func readBody(res *http.Response) ([]byte, error) {
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxRemoteBody+1))
-	if err == nil && len(body) > maxRemoteBody {
-		err = fmt.Errorf("answer of more than %d bytes", maxRemoteBody)
+	body, err := io.ReadAll(io.LimitReader(res.Body, MaxRemoteBody+1))
+	if err == nil && len(body) > MaxRemoteBody {
+		lifecycle.CountReached("auth.MaxRemoteBody")
+		err = fmt.Errorf("answer of more than %d bytes", MaxRemoteBody)
 	}
 	return body, err
 }

@@ -22,10 +22,10 @@ const (
 
 	maxHashMemory = 1 << 20 // KiB
 	maxHashTime   = 64
-	// maxHashing bounds the passwords that are looked at together, so that many logins at once do not take all memory.
-	maxHashing = 4
-	// maxPassword bounds a password, in bytes.
-	maxPassword = 1024
+	// MaxHashing bounds the passwords that are looked at together, so that many logins at once do not take all memory.
+	MaxHashing = 4
+	// MaxPassword bounds a password, in bytes.
+	MaxPassword = 1024
 )
 
 // passwordHash is an argon2id hash.
@@ -83,7 +83,7 @@ var nobody = &passwordHash{memory: hashMemory, time: hashTime, threads: hashThre
 // hasher looks at passwords, a few at a time.
 type hasher chan struct{}
 
-func newHasher() hasher { return make(hasher, maxHashing) }
+func newHasher() hasher { return make(hasher, MaxHashing) }
 
 // check says whether a password is the one of a hash; a nil hash takes as long and is never right.
 func (x hasher) check(ctx context.Context, h *passwordHash, password string) (bool, error) {

@@ -10,8 +10,8 @@ import (
 const (
 	// maxRule bounds the text of a rule, in bytes.
 	maxRule = 1024
-	// maxRules bounds the rules of one list that comes from outside the file, and the roles.
-	maxRules = 256
+	// MaxRules bounds the rules of one list that comes from outside the file, and the roles.
+	MaxRules = 256
 )
 
 // actions are all that there are; the first ones are what "*" means.

@@ -157,8 +157,9 @@ func (g *Grant) UnmarshalJSON(b []byte) error {
 
 // holder reads the rules.
 func (g *Grant) holder() (*holder, error) {
-	if len(g.Allow)+len(g.Deny)+len(g.Roles) > maxRules {
-		return nil, fmt.Errorf("more than %d rules and roles", maxRules)
+	if len(g.Allow)+len(g.Deny)+len(g.Roles) > MaxRules {
+		lifecycle.CountReached("auth.MaxRules")
+		return nil, fmt.Errorf("more than %d rules and roles", MaxRules)
 	}
 	h := &holder{roles: g.Roles}
 	for _, list := range []struct {

@@ -67,6 +67,7 @@ func sign(t testing.TB, method jwt.SigningMethod, key any, header map[string]any
 
 // TestTokens is the table of tokens with a good signature.
 func TestTokens(t *testing.T) {
+	defer counts(t, "auth.MaxRules")()
 	f := open(t, tokenFile)
 	hour := time.Hour
 	for _, c := range []struct {
@@ -89,7 +90,7 @@ func TestTokens(t *testing.T) {
 		{"an unknown role", jwt.MapClaims{"hawser": map[string]any{"roles": []string{"root"}}}, `there is no role "root"`},
 		{"a deny that is misspelt", jwt.MapClaims{"hawser": map[string]any{"dney": []string{"play /x"}}}, "malformed"},
 		{"a rule that is none", jwt.MapClaims{"hawser": map[string]any{"allow": []string{"play"}}}, "claim hawser"},
-		{"too many rules", jwt.MapClaims{"hawser": map[string]any{"allow": strings.Split(strings.Repeat("play /a,", maxRules+1), ",")}}, "more than"},
+		{"too many rules", jwt.MapClaims{"hawser": map[string]any{"allow": strings.Split(strings.Repeat("play /a,", MaxRules+1), ",")}}, "more than"},
 		{"a claim of another type", jwt.MapClaims{"hawser": "everything"}, "malformed"},
 		{"a user of another type", jwt.MapClaims{"sub": 17}, "malformed"},
 	} {
@@ -308,7 +309,7 @@ func TestAuthority(t *testing.T) {
 		case "strange ticket":
 			fmt.Fprint(w, `{"user":"frank","dney":["play /a"]}`)
 		case "endless ticket":
-			fmt.Fprint(w, strings.Repeat(" ", maxRemoteBody+1)+`{"user":"frank"}`)
+			fmt.Fprint(w, strings.Repeat(" ", MaxRemoteBody+1)+`{"user":"frank"}`)
 		case "other place":
 			http.Redirect(w, r, "/", http.StatusFound)
 		case "slow ticket":
@@ -318,6 +319,7 @@ func TestAuthority(t *testing.T) {
 		}
 	}))
 	t.Cleanup(web.Close)
+	defer counts(t, "auth.MaxAsking", "auth.MaxRemoteBody")()
 	f := open(t, "users: {alice: {}}\nauthority:\n  url: "+web.URL+"\n  secret: between us\n  timeout: 500ms\n")
 	for range 3 {
 		who := login(t, f, "good ticket")
@@ -341,7 +343,7 @@ func TestAuthority(t *testing.T) {
 		refused(t, f, token, want)
 	}
 	a := f.now.Load().authority
-	for range maxAsking {
+	for range MaxAsking {
 		a.asking <- struct{}{}
 	}
 	refused(t, f, "one too many", lifecycle.ReasonLimit)

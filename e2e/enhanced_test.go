@@ -17,21 +17,30 @@ import (
 	"hawser/media"
 )
 
-// enhancedClip is an FLV file of five seconds with AV1 or VP9, and Opus. ffmpeg encodes it; Debian's writes no Enhanced RTMP, so package flv does.
+// enhancedClip is an FLV file of five seconds with HEVC, AV1 or VP9, and Opus. ffmpeg encodes it; Debian's writes no Enhanced RTMP, so package flv does.
 func enhancedClip(t *testing.T, codec media.Codec, encoder ...string) string {
+	t.Helper()
+	return enhancedClipWith(t, media.Opus, codec, encoder...)
+}
+
+// enhancedClipWith is the same with other sound.
+func enhancedClipWith(t *testing.T, sound, codec media.Codec, encoder ...string) string {
 	t.Helper()
 	need(t, "ffmpeg", "ffprobe")
 	dir := t.TempDir()
 	encoded, path := filepath.Join(dir, "clip.mp4"), filepath.Join(dir, "clip.flv")
 	args := []string{"-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=30", "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000",
-		"-t", strconv.Itoa(clipSeconds), "-pix_fmt", "yuv420p", "-g", "30", "-c:a", "libopus", "-ac", "2"}
+		"-t", strconv.Itoa(clipSeconds), "-pix_fmt", "yuv420p", "-g", "30", "-c:a", soundEncoders[sound], "-ac", "2"}
 	start(t, "ffmpeg", append(append(args, encoder...), encoded)...).wait()
 	out := start(t, "ffprobe", "-v", "error", "-show_packets", "-show_streams", "-show_data", "-of", "json", encoded).wait()
-	if err := os.WriteFile(path, enhancedTags(t, codec, out), 0o600); err != nil {
+	if err := os.WriteFile(path, enhancedTags(t, codec, sound, out), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return path
 }
+
+// soundEncoders are ffmpeg's names of what encodes sound.
+var soundEncoders = map[media.Codec]string{media.Opus: "libopus", media.AAC: "aac"}
 
 // probedPacket is a frame with its bytes, as ffprobe shows them.
 type probedPacket struct {
@@ -53,7 +62,7 @@ func at(t *testing.T, text string) time.Duration {
 }
 
 // enhancedTags makes tags of what ffprobe said of a file.
-func enhancedTags(t *testing.T, codec media.Codec, probed string) []byte {
+func enhancedTags(t *testing.T, codec, sound media.Codec, probed string) []byte {
 	t.Helper()
 	var p struct {
 		Packets []probedPacket `json:"packets"`
@@ -64,7 +73,7 @@ func enhancedTags(t *testing.T, codec media.Codec, probed string) []byte {
 	if err := json.Unmarshal([]byte(probed), &p); err != nil || len(p.Streams) != 2 {
 		t.Fatalf("ffprobe said %d streams, %v", len(p.Streams), err)
 	}
-	tracks := []media.Track{{ID: flv.VideoTrack, Kind: media.Video, Codec: codec}, {ID: flv.AudioTrack, Kind: media.Audio, Codec: media.Opus}}
+	tracks := []media.Track{{ID: flv.VideoTrack, Kind: media.Video, Codec: codec}, {ID: flv.AudioTrack, Kind: media.Audio, Codec: sound}}
 	file := flv.AppendHeader(nil, true, true)
 	for i, track := range tracks {
 		if config := undump(t, p.Streams[i].Extradata); len(config) > 0 {

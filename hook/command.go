@@ -42,6 +42,7 @@ func (s *Set) run(ctx context.Context, command []string, e *Event) (reply, error
 	case err != nil:
 		return reply{}, lifecycle.ReasonInternal.Because(err)
 	case out.over:
+		lifecycle.CountReached("hook.MaxAnswer")
 		return reply{}, lifecycle.ReasonTooBig.With("more than %d bytes of output (MaxAnswer)", s.o.MaxAnswer)
 	}
 	return parseLines(out.b)

@@ -222,11 +222,15 @@ func TestQueueIsFull(t *testing.T) {
 		}
 	})
 	s, log := newSet(t, Options{MaxQueue: 5, MaxCalls: 1, Timeout: patience, Hooks: []Hook{{Event: Status, URL: url}}})
+	before := lifecycle.LimitsReached()["hook.MaxQueue"]
 	dropped := 0
 	for range 12 {
 		if !s.Tell(Event{Event: Status, Conn: "a"}) {
 			dropped++
 		}
+	}
+	if n := lifecycle.LimitsReached()["hook.MaxQueue"] - before; n != 7 {
+		t.Errorf("MaxQueue was counted %d times, want 7", n)
 	}
 	if events := log.Recent(10); dropped != 7 || len(events) != 1 || events[0].Kind != KindDropped {
 		t.Errorf("%d were left out, events %+v", dropped, events)
@@ -256,6 +260,7 @@ func TestMaxCalls(t *testing.T) {
 		<-free
 	})
 	s, log := newSet(t, Options{MaxCalls: 1, Timeout: patience, Hooks: []Hook{{Event: Publish, URL: url}}})
+	before := lifecycle.LimitsReached()["hook.MaxCalls"]
 	first := make(chan error, 1)
 	go func() {
 		_, err := s.Ask(context.Background(), Event{Event: Publish})
@@ -267,6 +272,9 @@ func TestMaxCalls(t *testing.T) {
 	_, err := s.Ask(ctx, Event{Event: Publish})
 	close(free)
 	<-first
+	if n := lifecycle.LimitsReached()["hook.MaxCalls"] - before; n != 1 {
+		t.Errorf("MaxCalls was counted %d times, want once", n)
+	}
 	if err == nil || len(asked) != 0 || !slices.ContainsFunc(log.Recent(5), func(e lifecycle.Event) bool { return e.Reason.Code == lifecycle.ReasonLimit.Code }) {
 		t.Errorf("got %v, %d more calls", err, len(asked))
 	}

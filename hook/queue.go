@@ -25,8 +25,11 @@ func (s *Set) Tell(e Event) bool {
 	s.mu.Lock()
 	if s.closed || s.queued >= s.o.MaxQueue {
 		s.dropped++
-		first := s.dropped == 1
+		first, full := s.dropped == 1, !s.closed
 		s.mu.Unlock()
+		if full {
+			lifecycle.CountReached("hook.MaxQueue")
+		}
 		if first {
 			s.tellDropped(&e, fmt.Sprintf("the queue is full with %d events (MaxQueue)", s.o.MaxQueue))
 		}

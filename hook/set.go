@@ -45,6 +45,14 @@ func New(o Options) (*Set, error) {
 	return s, nil
 }
 
+// Bounds returns what the limits allow, by the names under which lifecycle counts how often each is reached; nothing without hooks.
+func (s *Set) Bounds() map[string]int {
+	if s == nil {
+		return nil
+	}
+	return map[string]int{"hook.MaxCalls": s.o.MaxCalls, "hook.MaxQueue": s.o.MaxQueue, "hook.MaxAnswer": int(s.o.MaxAnswer)}
+}
+
 // Has says whether there is a hook for an event; for packets, whether there is one for data messages at least.
 func (s *Set) Has(event string) bool { return s.has(event, false) }
 
@@ -104,7 +112,7 @@ func (s *Set) askOne(ctx context.Context, h *Hook, e *Event) (reply, error) {
 	case s.asking <- struct{}{}:
 		defer func() { <-s.asking }()
 	case <-ctx.Done():
-		return reply{}, lifecycle.ReasonLimit.With("no turn within %v: %d calls at one time (MaxCalls)", s.o.Timeout, s.o.MaxCalls)
+		return reply{}, lifecycle.Reached("hook.MaxCalls", s.o.MaxCalls).With("no turn within %v: %d calls at one time (MaxCalls)", s.o.Timeout, s.o.MaxCalls)
 	}
 	return s.call(ctx, h, e)
 }

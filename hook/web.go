@@ -68,6 +68,7 @@ func (s *Set) post(ctx context.Context, address string, e *Event) (reply, error)
 	case err != nil:
 		return reply{}, lifecycle.ReasonLost.Because(err)
 	case int64(len(answer)) > s.o.MaxAnswer:
+		lifecycle.CountReached("hook.MaxAnswer")
 		return reply{}, lifecycle.ReasonTooBig.With("an answer of more than %d bytes (MaxAnswer)", s.o.MaxAnswer)
 	}
 	return webReply(resp, bytes.TrimSpace(answer))

@@ -229,8 +229,7 @@ func (r *ChunkReader) begin(emit func(Message) error) error {
 	cs := r.find(id)
 	if cs == nil {
 		if len(r.streams) >= r.limits.MaxChunkStreams {
-			return r.fail(lifecycle.ReasonLimit, fmt.Sprintf("chunk stream %d after %d others", id, len(r.streams)),
-				fmt.Sprintf("at most %d (MaxChunkStreams)", r.limits.MaxChunkStreams))
+			return r.exceeds(lifecycle.ReasonLimit, "MaxChunkStreams", r.limits.MaxChunkStreams, fmt.Sprintf("chunk stream %d after %d others", id, len(r.streams)))
 		}
 		cs = &chunkStream{id: id}
 		r.streams, r.last = append(r.streams, cs), cs
@@ -285,8 +284,7 @@ func (r *ChunkReader) start(cs *chunkStream, format byte, h []byte, emit func(Me
 		cs.timestamp += cs.delta
 	}
 	if cs.length > r.limits.MaxMessage {
-		return r.fail(lifecycle.ReasonTooBig, fmt.Sprintf("a %s message of %d bytes", typeName(cs.typ), cs.length),
-			fmt.Sprintf("at most %d (MaxMessage)", r.limits.MaxMessage))
+		return r.exceeds(lifecycle.ReasonTooBig, "MaxMessage", r.limits.MaxMessage, fmt.Sprintf("a %s message of %d bytes", typeName(cs.typ), cs.length))
 	}
 	cs.open = true
 	r.chunk(cs)
@@ -326,8 +324,7 @@ func (r *ChunkReader) grow(cs *chunkStream, need int) error {
 	size := min(max(need, 2*cap(cs.buf), r.trust), cs.length)
 	held := r.unfinished + size - cap(cs.buf)
 	if held > r.limits.MaxUnfinished {
-		return r.fail(lifecycle.ReasonLimit, fmt.Sprintf("%d bytes of unfinished messages", held),
-			fmt.Sprintf("at most %d (MaxUnfinished)", r.limits.MaxUnfinished))
+		return r.exceeds(lifecycle.ReasonLimit, "MaxUnfinished", r.limits.MaxUnfinished, fmt.Sprintf("%d bytes of unfinished messages", held))
 	}
 	r.unfinished = held
 	cs.buf = append(r.take(size), cs.buf...)
@@ -391,6 +388,12 @@ func (r *ChunkReader) fail(reason lifecycle.Reason, got, want string) error {
 	e := &ProtocolError{Got: got, Want: want, Offset: r.at, Reason: reason}
 	e.Reason = reason.With("got %s, want %s, at byte %d", got, want, r.at)
 	return e
+}
+
+// exceeds is the error for one of Limits.
+func (r *ChunkReader) exceeds(reason lifecycle.Reason, limit string, most int, got string) error {
+	lifecycle.CountReached("rtmp." + limit)
+	return r.fail(reason, got, fmt.Sprintf("at most %d (%s)", most, limit))
 }
 
 func uint24(b []byte) uint32 { return uint32(b[0])<<16 | uint32(b[1])<<8 | uint32(b[2]) }

@@ -3,10 +3,12 @@ package rtmp
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
 	"hawser/amf"
+	"hawser/lifecycle"
 )
 
 // setDataFrame is how a publisher's data message begins that is to be stored for late players; the rest is the message.
@@ -104,6 +106,10 @@ func (c *Conn) message(m Message) error {
 	case TypeCommand, TypeCommandAMF3:
 		cmd, err := parseCommand(m)
 		if err != nil {
+			var syntax *amf.SyntaxError
+			if errors.As(err, &syntax) && syntax.Limit != "" {
+				lifecycle.CountReached("amf." + syntax.Limit)
+			}
 			return c.in.broken("a command with "+err.Error(), "AMF0: name, transaction, object")
 		}
 		return c.command(cmd)

@@ -25,8 +25,8 @@ var (
 	}
 )
 
-// maxNotes is how many commands, statuses and results of one connection go to the event log.
-const maxNotes = 100
+// MaxNotes is how many commands, statuses and results of one connection go to the event log.
+const MaxNotes = 100
 
 // command acts on one command of the client (RTMP 1.0 section 7.2, and what clients send beside it).
 func (c *Conn) command(cmd *Command) error {
@@ -41,7 +41,9 @@ func (c *Conn) command(cmd *Command) error {
 		if s := c.newStream(); s != nil {
 			c.result(cmd, nil, float64(s.id))
 		} else {
-			c.failed(cmd, "NetConnection.Call.Failed", fmt.Sprintf("more than %d streams (MaxStreams)", c.server.MaxStreams))
+			why := lifecycle.Reached("rtmp.MaxStreams", c.server.MaxStreams).With("more than %d streams (MaxStreams)", c.server.MaxStreams)
+			c.log.Event(lifecycle.Event{Kind: KindRefuse, Detail: cmd.Name, Reason: why})
+			c.failed(cmd, "NetConnection.Call.Failed", why.Text)
 		}
 	case "publish":
 		return c.publish(cmd)
@@ -130,10 +132,13 @@ func (c *Conn) length(name string) time.Duration {
 	return c.h.Length(c, path)
 }
 
-// note logs what a client may send at will; after maxNotes of them it is silent, so that nobody can flood the event log.
+// note logs what a client may send at will; after MaxNotes of them it is silent, so that nobody can flood the event log.
 func (c *Conn) note(kind, detail string) {
-	if c.notes++; c.notes <= maxNotes {
+	switch c.notes++; {
+	case c.notes <= MaxNotes:
 		c.log.Event(lifecycle.Event{Kind: kind, Detail: detail[:min(len(detail), MaxPath)]})
+	case c.notes == MaxNotes+1:
+		lifecycle.CountReached("rtmp.MaxNotes")
 	}
 }
 

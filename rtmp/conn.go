@@ -366,6 +366,7 @@ func (c *Conn) chunkSize() int {
 
 func (c *Conn) write(b []byte) {
 	if err := c.w.Queue(b); errors.Is(err, netio.ErrSlow) {
+		lifecycle.CountReached("rtmp.QueueLimit")
 		c.Close(lifecycle.ReasonSlow.With("replies exceed the queue limit"))
 	}
 }

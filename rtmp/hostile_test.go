@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -104,6 +105,42 @@ func TestHostile(t *testing.T) {
 	}
 }
 
+// TestLimitsAreCounted reaches the limits of a connection: each is counted under its name, and Bounds says what it allows.
+func TestLimitsAreCounted(t *testing.T) {
+	inputs := hostileInputs(t)
+	bounds := new(Server).Bounds()
+	long := strings.Repeat("x", MaxPath+1)
+	for _, test := range []struct {
+		limit, input string
+		then         []Message // in place of an input
+	}{
+		{limit: "rtmp.MaxMessage", input: "giant message"},
+		{limit: "rtmp.MaxChunkStreams", input: "too many chunk streams"},
+		{limit: "rtmp.MaxUnfinished", input: "unfinished messages"},
+		{limit: "amf.MaxDepth", input: "AMF 10,000 deep"},
+		{limit: "rtmp.MaxStreams", then: slices.Repeat([]Message{command(0, "createStream", 2, nil)}, DefaultMaxStreams+1)},
+		{limit: "rtmp.MaxPath", then: []Message{command(0, "createStream", 2, nil), command(1, "play", 0, nil, long)}},
+		{limit: "rtmp.MaxNotes", then: slices.Repeat([]Message{command(0, "dance", 0, nil)}, MaxNotes+2)},
+	} {
+		b := appendMessages(opening(), 0, test.then...)
+		if i := slices.IndexFunc(inputs, func(h hostileInput) bool { return h.name == test.input }); i >= 0 {
+			b = inputs[i].send
+		}
+		before := lifecycle.LimitsReached()[test.limit]
+		r := newRelay(t, nil)
+		nc := r.connect()
+		go io.Copy(io.Discard, nc)
+		nc.Write(b) // may fail half-way
+		if test.input == "" {
+			nc.(*net.TCPConn).CloseWrite()
+		}
+		r.logged(lifecycle.KindClose)
+		if n := lifecycle.LimitsReached()[test.limit] - before; n != 1 || bounds[test.limit] <= 0 {
+			t.Errorf("%s, which is %d, was counted %d times, want once", test.limit, bounds[test.limit], n)
+		}
+	}
+}
+
 // chunkStreams begins an empty message on more chunk streams than there may be.
 func chunkStreams() []byte {
 	b := opening()
@@ -169,6 +206,7 @@ func TestUnknownStreams(t *testing.T) {
 // TestFlood asks for answers and reads none: the queue of answers is bounded.
 func TestFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		before := lifecycle.LimitsReached()["rtmp.QueueLimit"]
 		log := lifecycle.NewLog(ring.Limits{})
 		nc := piped(t, log)
 		go io.CopyN(io.Discard, nc, handshakeBytes)
@@ -181,6 +219,9 @@ func TestFlood(t *testing.T) {
 		synctest.Wait()
 		if why := closeReason(log); !errors.Is(why, lifecycle.ReasonSlow) || why.Text != "replies exceed the queue limit" {
 			t.Errorf("closed with %v", why)
+		}
+		if lifecycle.LimitsReached()["rtmp.QueueLimit"] == before {
+			t.Error("QueueLimit was not counted")
 		}
 	})
 }

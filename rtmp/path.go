@@ -36,6 +36,7 @@ func checkPath(path string) error {
 	case !strings.HasPrefix(path, "/") || len(path) < 2:
 		return fmt.Errorf("rtmp: path %q: no stream name", path)
 	case len(path) > MaxPath:
+		lifecycle.CountReached("rtmp.MaxPath")
 		return fmt.Errorf("rtmp: path of %d bytes: longer than %d", len(path), MaxPath)
 	case !utf8.ValidString(path):
 		return fmt.Errorf("rtmp: path %q: not UTF-8", path)

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"hawser/amf"
 	"hawser/lifecycle"
 	"hawser/netio"
 )
@@ -177,6 +178,18 @@ func (s *Server) Totals() Stats {
 		all.Writes += went.Writes
 	}
 	return all
+}
+
+// Bounds returns what the limits of connections allow, by the names under which lifecycle counts how often each is reached.
+func (s *Server) Bounds() map[string]int {
+	s.fill.Do(s.filled)
+	queue := s.QueueLimit
+	if queue <= 0 {
+		queue = netio.DefaultQueueLimit
+	}
+	return map[string]int{"MaxConnections": s.MaxConnections, "rtmp.MaxMessage": s.Limits.MaxMessage, "rtmp.MaxUnfinished": s.Limits.MaxUnfinished, "rtmp.MaxChunkStreams": s.Limits.MaxChunkStreams,
+		"rtmp.MaxStreams": s.MaxStreams, "rtmp.MaxPath": MaxPath, "rtmp.MaxNotes": MaxNotes, "rtmp.QueueLimit": queue,
+		"amf.MaxDepth": amf.MaxDepth, "amf.MaxValues": amf.MaxValues, "amf.MaxRepeated": amf.MaxRepeated}
 }
 
 // Conns returns the connections that are there now, in no order.

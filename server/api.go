@@ -21,8 +21,8 @@ import (
 	"hawser/subject"
 )
 
-// maxBody bounds the body of a request to the API, in bytes, where the subjects' own limit does not.
-const maxBody = 1 << 20
+// MaxBody bounds the body of a request to the API, in bytes, where the subjects' own limit does not.
+const MaxBody = 1 << 20
 
 // Handler returns the HTTP side of the server: sessions, HTTP-FLV, API, console.
 func (s *Server) Handler() http.Handler {
@@ -116,11 +116,12 @@ func (s *Server) postSubject(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	var tooBig *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooBig):
-		s.httpError(w, lifecycle.ReasonTooBig.With("body: more than %d bytes", maxBody))
+		lifecycle.CountReached("MaxBody")
+		s.httpError(w, lifecycle.ReasonTooBig.With("body: more than %d bytes", MaxBody))
 		return
 	case err != nil:
 		s.httpError(w, lifecycle.ReasonBadRequest.With("body: %v", err))

@@ -16,8 +16,8 @@ import (
 const (
 	// httpFill is about how much one write or answer takes of what a session follows, in bytes.
 	httpFill = 64 << 10
-	// maxEarlyPosts bounds the POSTs of one session that wait for an earlier one.
-	maxEarlyPosts = 16
+	// MaxEarlyPosts bounds the POSTs of one session that wait for an earlier one.
+	MaxEarlyPosts = 16
 )
 
 // httpCarrier carries a session over plain HTTP: what the server sends goes out in the answers to GETs, what the client sends comes in POSTs.
@@ -132,9 +132,9 @@ func (h *httpCarrier) receive(n uint64, body []byte, patience <-chan time.Time) 
 		h.posts.Lock()
 		next, turn := h.next, h.turn
 		waits := n > next
-		if waits && h.early >= maxEarlyPosts {
+		if waits && h.early >= MaxEarlyPosts {
 			h.posts.Unlock()
-			return lifecycle.ReasonLimit.With("%d requests wait for number %d", maxEarlyPosts, next)
+			return lifecycle.Reached("MaxEarlyPosts", MaxEarlyPosts).With("%d requests wait for number %d", MaxEarlyPosts, next)
 		}
 		if waits {
 			h.early++

@@ -13,8 +13,8 @@ import (
 	"hawser/stream"
 )
 
-// maxCodecSets bounds how many sets of codecs have formats of their own: each is made once for all of its players, and kept for as long as one of them is there.
-const maxCodecSets = 16
+// MaxCodecSets bounds how many sets of codecs have formats of their own: each is made once for all of its players, and kept for as long as one of them is there.
+const MaxCodecSets = 16
 
 // statusNoTrack tells a player that a track is left out for it; it is an old status of RTMP that fits.
 const statusNoTrack = "NetStream.Play.NoSupportedTrackFound"
@@ -91,9 +91,10 @@ func (s *Server) codecSet(set string) string {
 	defer s.mu.Unlock()
 	switch {
 	case set == "" || slices.Contains(s.codecSets, set):
-	case len(s.codecSets) < maxCodecSets:
+	case len(s.codecSets) < MaxCodecSets:
 		s.codecSets = append(s.codecSets, set)
 	default:
+		lifecycle.CountReached("MaxCodecSets")
 		return ""
 	}
 	return set

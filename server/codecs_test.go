@@ -223,7 +223,7 @@ func TestCodecSets(t *testing.T) {
 		}
 		seen[s.codecSet(strings.Join(set, ","))] = true
 	}
-	if len(seen) != maxCodecSets+1 || !seen[""] {
+	if len(seen) != MaxCodecSets+1 || !seen[""] {
 		t.Errorf("%d sets", len(seen))
 	}
 }

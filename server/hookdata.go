@@ -90,7 +90,8 @@ func (b *rtmpHooks) hold(s *rtmp.Stream, m rtmp.Message) {
 		h = &heldData{}
 		b.held[s] = h
 	}
-	if len(h.list) >= maxHeld {
+	if len(h.list) >= MaxHeldData {
+		lifecycle.CountReached("MaxHeldData")
 		if !h.told {
 			h.told = true
 			b.server.log.Add(lifecycle.Event{Kind: hook.KindDropped, Conn: s.Conn().ID(), Path: s.Path(), Protocol: "hook", Side: lifecycle.Client, Light: lifecycle.Amber,

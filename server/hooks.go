@@ -15,8 +15,8 @@ import (
 	"hawser/rtmp"
 )
 
-// maxHeld bounds the data messages of one player that wait for a hook's answer; more are left out.
-const maxHeld = 64
+// MaxHeldData bounds the data messages of one player that wait for a hook's answer; more are left out.
+const MaxHeldData = 64
 
 // rtmpHooks puts an embedder's functions and the hooks before the server's own: Options.RTMPHandler first, Options.Hooks then; hookplain.go is about
 // what is not RTMP.

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"hawser/auth"
 	"hawser/lifecycle"
 	"hawser/rtc"
 	"hawser/subject"
@@ -204,7 +205,14 @@ func (s *Server) measureData(m *metrics) {
 func (s *Server) measureLimits(m *metrics) {
 	limits := map[string]float64{
 		"MaxSessions": float64(s.opts.MaxSessions), "MaxSessionsPerAddress": float64(s.opts.MaxSessionsPerAddress), "MaxSessionsPerUser": float64(s.opts.MaxSessionsPerUser),
-		"MaxCalls": float64(s.opts.MaxCalls), "MaxConnections": float64(s.rtmp.MaxConnections),
+		"MaxCalls": float64(s.opts.MaxCalls), "MaxData": float64(s.opts.MaxData), "MaxHeldData": MaxHeldData, "MaxCodecSets": MaxCodecSets, "MaxSources": MaxSources, "MaxBody": MaxBody,
+		"MaxEarlyPosts": MaxEarlyPosts, "auth.MaxCredentials": auth.MaxCredentials, "auth.MaxPassword": auth.MaxPassword, "auth.MaxHashing": auth.MaxHashing, "auth.MaxAsking": auth.MaxAsking,
+		"auth.MaxRules": auth.MaxRules, "auth.MaxRemoteBody": auth.MaxRemoteBody,
+	}
+	for _, bounds := range []map[string]int{s.rtmp.Bounds(), s.hooks.Bounds()} {
+		for name, most := range bounds {
+			limits[name] = float64(most)
+		}
 	}
 	for _, b := range []*bounds{&s.shares.session, &s.shares.address, &s.shares.user} {
 		limits["MaxPublishRate"+b.of], limits["MaxPublishBytes"+b.of] = b.rate, b.bytes

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"regexp"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"hawser/hook"
 	"hawser/lifecycle"
 	"hawser/media"
 	"hawser/session"
@@ -63,7 +65,7 @@ func (r *rig) scrape() map[string]float64 {
 }
 
 func TestMetrics(t *testing.T) {
-	r := serve(t, Options{MaxSessions: 2})
+	r := serve(t, Options{MaxSessions: 2, Hooks: hook.Options{Hooks: []hook.Hook{{Event: hook.Delete, Command: []string{"true"}}}}})
 	before := r.scrape()
 	f := r.feed("/live")
 	f.write(3)
@@ -92,6 +94,13 @@ func TestMetrics(t *testing.T) {
 	} {
 		if got[name] != want {
 			t.Errorf("%s is %v, want %v", name, got[name], want)
+		}
+	}
+	for _, name := range []string{"MaxConnections", "rtmp.MaxMessage", "rtmp.MaxUnfinished", "rtmp.MaxChunkStreams", "rtmp.MaxStreams", "rtmp.QueueLimit", "amf.MaxDepth", "hook.MaxCalls", "hook.MaxQueue",
+		"hook.MaxAnswer", "auth.MaxCredentials", "auth.MaxPassword", "auth.MaxHashing", "auth.MaxAsking", "MaxData", "MaxHeldData", "MaxSources"} {
+		limit, here := got[fmt.Sprintf(`hawser_limit{name=%q}`, name)]
+		if _, counted := got[fmt.Sprintf(`hawser_limit_reached_total{name=%q}`, name)]; !here || !counted || limit <= 0 && name != "MaxConnections" {
+			t.Errorf("the limit %s is %v; it is told: %t, counted: %t", name, limit, here, counted)
 		}
 	}
 	const reached = `hawser_limit_reached_total{name="MaxSessions"}`

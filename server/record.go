@@ -64,7 +64,7 @@ func stopPlaying(st *rtmp.Stream) {
 	case *filePlayer:
 		p.close()
 	case *rtmpPlayer:
-		p.viewer.Close()
+		p.close()
 	}
 }
 

@@ -201,7 +201,7 @@ func eachTag(b []byte, send func(rtmp.Message) error) error {
 func (s *Server) postRelay(w http.ResponseWriter, r *http.Request) {
 	http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 	var spec relay.Spec
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, MaxBody))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&spec); err != nil {
 		s.httpError(w, lifecycle.ReasonBadRequest.With("body: %v", err))

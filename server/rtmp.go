@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"hawser/flv"
@@ -104,6 +105,10 @@ type rtmpPlayer struct {
 	viewer *stream.Viewer
 	stream *rtmp.Stream
 	check  *codecCheck // until the first media; nil where nothing is in doubt
+
+	last    time.Duration // what it asked for is over so long after the first media; 0 is never, or that runs
+	over    *time.Timer   // stopped until then; nil without an end
+	stopped atomic.Bool
 }
 
 func (s *Server) rtmpPlay(_ context.Context, st *rtmp.Stream) error {
@@ -117,9 +122,30 @@ func (s *Server) rtmpPlay(_ context.Context, st *rtmp.Stream) error {
 	if !sure || what.limited || !what.multitrack {
 		p.check = &codecCheck{s, what, sure}
 	}
+	if p.last = st.Request().Duration; p.last > 0 {
+		p.over = time.AfterFunc(p.last, p.complete)
+		p.over.Stop()
+	}
 	st.Data = p
 	st.SetSource(p)
 	return nil
+}
+
+// complete ends the play of a client that has asked for so much of what is live (RTMP 1.0 section 7.2.2.1, duration).
+func (p *rtmpPlayer) complete() {
+	if !p.stopped.Load() {
+		p.stream.SetSource(nil)
+		p.stream.Complete(p.stream.Request().Duration)
+	}
+}
+
+// close gives up what it has.
+func (p *rtmpPlayer) close() {
+	p.stopped.Store(true)
+	if p.over != nil {
+		p.over.Stop()
+	}
+	p.viewer.Close()
 }
 
 // Fill implements netio.Source.
@@ -129,6 +155,10 @@ func (p *rtmpPlayer) Fill(dst [][]byte, max int) [][]byte {
 		dst, size = p.viewer.Fill(dst, max)
 		if p.check != nil && size > 0 {
 			p.doubt()
+		}
+		if p.last > 0 && p.viewer.Stream().Info().Status == stream.Live {
+			p.over.Reset(p.last)
+			p.last = 0
 		}
 		if size >= max {
 			return dst

@@ -289,3 +289,31 @@ func TestFLV(t *testing.T) {
 	})
 	until(t, "and no more", func() bool { info, _ := r.Streams().Find("/live/a"); return info.Viewers == 1 })
 }
+
+// TestPlayForSoLong asks for some of what is live: it ends that long after its first media, not after the request, and others go on.
+func TestPlayForSoLong(t *testing.T) {
+	const length = 100 * time.Millisecond
+	r := serve(t, Options{})
+	c, err := rtmp.Dial(soon(t), "rtmp://"+r.rtmp+"/live/a", nil)
+	if err == nil {
+		err = c.PlayAs(soon(t), rtmp.PlayRequest{What: rtmp.PlayLive, Duration: length})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	other := playing(t, r.player("/live/a"))
+	p := r.publisher("/live/a")
+	begun := time.Now()
+	sent := p.write(p.frames[:10]...)
+	some := playing(t, c)
+	some.want(sent, 0)
+	if _, err := some.frame(); !errors.Is(err, rtmp.ErrStreamEnded) {
+		t.Errorf("got %v, want the end", err)
+	}
+	if lasted := time.Since(begun); lasted < length {
+		t.Errorf("it ended after %v, want at least %v", lasted, length)
+	}
+	other.want(sent, 0)
+	other.want(p.write(p.frames[10:20]...), 0)
+}

@@ -48,6 +48,7 @@ func (p *rtmpPublisher) data(m rtmp.Message) {
 
 func (p *rtmpPublisher) takeData(m rtmp.Message) error {
 	if most := p.server.opts.MaxData; len(m.Payload) > most {
+		lifecycle.CountReached("MaxData")
 		return lifecycle.ReasonTooBig.With("a data message of %d bytes: MaxData is %d", len(m.Payload), most)
 	}
 	values, err := amf.Decode(m.Payload)
@@ -188,6 +189,7 @@ func (s *Server) dataToPlayers(path string, u *subject.Update) {
 	}
 	message, err := messageOf(text)
 	if err == nil && len(message) > s.opts.MaxData {
+		lifecycle.CountReached("MaxData")
 		err = lifecycle.ReasonTooBig.With("a data message of %d bytes: MaxData is %d", len(message), s.opts.MaxData)
 	}
 	if err != nil {

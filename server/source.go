@@ -18,8 +18,8 @@ import (
 const WantedLinger = 30 * time.Second
 
 const (
-	// maxSources bounds what one session may feed, in paths (reason limit).
-	maxSources = 1000
+	// MaxSources bounds what one session may feed, in paths (reason limit).
+	MaxSources = 1000
 	// maxLost bounds the paths that are marked as stale or limited because their source has left; beyond it the mark of some other is forgotten.
 	maxLost = 10_000
 )
@@ -104,9 +104,9 @@ func (s *sources) add(f *dataSource) error {
 			count++
 		}
 	}
-	if count >= maxSources {
+	if count >= MaxSources {
 		s.mu.Unlock()
-		return lifecycle.ReasonLimit.With("a session feeds at most %d paths", maxSources)
+		return lifecycle.Reached("MaxSources", MaxSources).With("a session feeds at most %d paths", MaxSources)
 	}
 	s.feeders = append(slices.DeleteFunc(s.feeders, same), f)
 	slices.SortStableFunc(s.feeders, func(a, b *dataSource) int { return cmp.Compare(b.priority, a.priority) })

@@ -156,10 +156,10 @@ func TestWantedLingers(t *testing.T) {
 func TestSourcesAreBounded(t *testing.T) {
 	r := serve(t, Options{})
 	w := r.login()
-	for i := range maxSources + 1 {
+	for i := range MaxSources + 1 {
 		w.say(`{"t":"source","path":"/s/%d","on":true}`, i)
 	}
-	if m := w.want(session.TypeError); !m.Reason.Is(lifecycle.ReasonLimit) || m.Path != fmt.Sprintf("/s/%d", maxSources) {
+	if m := w.want(session.TypeError); !m.Reason.Is(lifecycle.ReasonLimit) || m.Path != fmt.Sprintf("/s/%d", MaxSources) {
 		t.Errorf("got %+v", m.Message)
 	}
 	w.say(`{"t":"source","path":"/s/0","on":false}`)
