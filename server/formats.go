@@ -41,12 +41,11 @@ func rtmpFormat(chunkSize int, what carried) stream.Format {
 
 // flvFormat is a stream as FLV tags, for HTTP-FLV; chunked frames each tag as HTTP/1.1 does (RFC 9112 section 7.1), so that a client can tell the stream's end from a break.
 func flvFormat(chunked bool) stream.Format {
-	first := flv.AppendHeader(nil, true, true)
 	if !chunked {
 		tag := func(dst []byte, typ byte, at time.Duration, body []byte) []byte {
 			return flv.AppendTag(dst, flv.Tag{Type: typ, Timestamp: millis(at), Data: body})
 		}
-		return flvBodies("flv", first, nil, carried{}, tag)
+		return flvBodies("flv", flvHeader, nil, carried{}, tag)
 	}
 	tag := func(dst []byte, typ byte, at time.Duration, body []byte) []byte {
 		const around = 11 + 4 // a tag's header, and its length behind it
@@ -54,20 +53,36 @@ func flvFormat(chunked bool) stream.Format {
 		dst = flv.AppendTag(dst, flv.Tag{Type: typ, Timestamp: millis(at), Data: body})
 		return append(dst, "\r\n"...)
 	}
-	first = append(append(appendChunkSize(nil, len(first)), first...), "\r\n"...)
+	first := func(dst []byte, s *stream.Stream) []byte {
+		header := flvHeader(nil, s)
+		return append(append(appendChunkSize(dst, len(header)), header...), "\r\n"...)
+	}
 	return flvBodies("flv-chunked", first, []byte("0\r\n\r\n"), carried{}, tag)
+}
+
+// flvHeader appends a file's header, which says whether there is sound and picture: players wait for what it says. It says both while a stream is so young that the other may still come.
+func flvHeader(dst []byte, s *stream.Stream) []byte {
+	info := s.Info()
+	young := len(info.Tracks) == 0 || info.Frames < fewFrames
+	has := func(k media.Kind) bool {
+		return young || slices.ContainsFunc(info.Tracks, func(t media.Track) bool { return t.Kind == k })
+	}
+	return flv.AppendHeader(dst, has(media.Audio), has(media.Video))
 }
 
 func appendChunkSize(dst []byte, n int) []byte {
 	return append(strconv.AppendInt(dst, int64(n), 16), "\r\n"...)
 }
 
-// flvBodies is a format whose packets are FLV bodies in some wrapping; first and last stand around them all.
-func flvBodies(name string, first, last []byte, what carried, wrap wrapping) stream.Format {
+// flvBodies is a format whose packets are FLV bodies in some wrapping; what first appends and last stand around them all.
+func flvBodies(name string, first func(dst []byte, s *stream.Stream) []byte, last []byte, what carried, wrap wrapping) stream.Format {
 	prelude := func(s *stream.Stream, at uint64, state *stream.State, skipped uint64) []byte {
 		var b []byte
+		if skipped == 0 && first != nil {
+			b = first(b, s)
+		}
 		if skipped == 0 {
-			b = what.appendLeftOut(append(b, first...), state.Tracks, wrap)
+			b = what.appendLeftOut(b, state.Tracks, wrap)
 		}
 		return appendHeaders(b, timeAt(s, at, state), state, what, wrap)
 	}

@@ -69,8 +69,8 @@ func TestPostsInOrder(t *testing.T) {
 	go func() { second <- r.post(key, 1, `{"t":"publish","id":1,"path":"/a","data":1}`) }()
 	until(t, "both wait", func() bool {
 		h := r.findPlain(key)
-		h.mu.Lock()
-		defer h.mu.Unlock()
+		h.posts.Lock()
+		defer h.posts.Unlock()
 		return h.early == 2
 	})
 	if got := r.post(key, 0, plainHello, ""); got != 204 {

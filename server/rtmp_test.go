@@ -303,8 +303,8 @@ func TestPlayForSoLong(t *testing.T) {
 	}
 	defer c.Close()
 	other := playing(t, r.player("/live/a"))
-	p := r.publisher("/live/a")
 	begun := time.Now()
+	p := r.publisher("/live/a")
 	sent := p.write(p.frames[:10]...)
 	some := playing(t, c)
 	some.want(sent, 0)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -37,7 +39,10 @@ const servePercent = 50
 // listeners are where a server listens.
 type listeners struct {
 	httpAddr, rtmpAddr string
-	http, rtmp         net.Listener
+	tls                tlsFlags
+	certificate        *certificate // nil: nothing speaks TLS
+	http, rtmp         net.Listener // of plain connections and those over TLS
+	lines              []string     // what announce prints
 }
 
 // flags adds --http and --rtmp to a command.
@@ -47,36 +52,40 @@ func (l *listeners) flags(c *cobra.Command, httpAddr, rtmpAddr string) {
 }
 
 // open opens the listeners, all or none.
-func (l *listeners) open(ctx context.Context) (err error) {
-	var config net.ListenConfig
-	if l.httpAddr != "" {
-		if l.http, err = config.Listen(ctx, "tcp", l.httpAddr); err != nil {
-			return fmt.Errorf("--http %s: %w", l.httpAddr, err)
+func (l *listeners) open(ctx context.Context) error {
+	var http, rtmp []net.Listener
+	for _, at := range []struct {
+		scheme, addr string
+		secure       bool
+		list         *[]net.Listener
+		protocols    []string
+	}{{"rtmp", l.rtmpAddr, false, &rtmp, nil}, {"rtmps", l.tls.rtmps, true, &rtmp, nil}, {"http", l.httpAddr, false, &http, nil}, {"https", l.tls.https, true, &http, []string{"http/1.1"}}} {
+		if at.addr == "" {
+			continue
 		}
-	}
-	if l.rtmpAddr != "" {
-		if l.rtmp, err = config.Listen(ctx, "tcp", l.rtmpAddr); err != nil {
-			if l.http != nil {
-				l.http.Close()
+		var config net.ListenConfig
+		one, err := config.Listen(ctx, "tcp", at.addr)
+		if err != nil {
+			for _, other := range append(http, rtmp...) {
+				other.Close()
 			}
-			return fmt.Errorf("--rtmp %s: %w", l.rtmpAddr, err)
+			return fmt.Errorf("--%s %s: %w", at.scheme, at.addr, err)
 		}
+		l.lines = append(l.lines, fmt.Sprintf("hawser: %s on %s://%s\n", strings.TrimSuffix(at.scheme, "s"), at.scheme, reachable(one.Addr())))
+		if at.secure {
+			one = tlsListener{tls.NewListener(one, l.certificate.config(at.protocols...))}
+		}
+		*at.list = append(*at.list, one)
 	}
-	if l.http == nil && l.rtmp == nil {
+	if len(http)+len(rtmp) == 0 {
 		return errors.New("nothing to listen on: --http and --rtmp are both empty")
 	}
+	l.http, l.rtmp = join(http...), join(rtmp...)
 	return nil
 }
 
 // announce prints one line a listener: what is ready is said with the port that it got.
-func (l *listeners) announce(w io.Writer) {
-	if l.rtmp != nil {
-		fmt.Fprintf(w, "hawser: rtmp on rtmp://%s\n", reachable(l.rtmp.Addr()))
-	}
-	if l.http != nil {
-		fmt.Fprintf(w, "hawser: http on http://%s\n", reachable(l.http.Addr()))
-	}
-}
+func (l *listeners) announce(w io.Writer) { io.WriteString(w, strings.Join(l.lines, "")) }
 
 // reachable is an address that a client on this machine can use.
 func reachable(a net.Addr) string {
@@ -122,8 +131,10 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			err := o.prepare(&options)
+			var wrong error
+			o.certificate, wrong = o.tls.certificate()
+			err = errors.Join(err, wrong)
 			if o.authFile != "" {
-				var wrong error
 				o.auth, wrong = auth.Open(o.authFile)
 				err = errors.Join(err, wrong)
 			}
@@ -139,6 +150,9 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 			s := newServer(&o, options)
 			if err := errors.Join(s.Check(), o.keep(s)); err != nil {
 				return fmt.Errorf("serve: %w", err)
+			}
+			if o.certificate != nil {
+				o.certificate.log = s.Log()
 			}
 			if err := o.open(c.Context()); err != nil {
 				return errors.Join(fmt.Errorf("serve: %w", err), s.Subjects().CloseStore())
@@ -157,6 +171,7 @@ Publish with ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/cam1 or OBS; wat
 		},
 	}
 	o.flags(c, defaultHTTPAddr, defaultRTMPAddr)
+	o.tls.add(c)
 	c.Flags().Int64Var(&o.streamBytes, "stream-bytes", stream.DefaultBytes, "the most bytes of frames kept of one stream")
 	c.Flags().DurationVar(&o.grace, "grace", stream.DefaultGrace, "how long a stream stays up without its publisher; 0 is not at all")
 	c.Flags().TextVar(&o.second, "second-publisher", stream.SecondRefused, "what becomes of a publisher whose path has one: refuse; takeover, at its first keyframe; or standby, until the first goes")
