@@ -165,8 +165,7 @@ func (c *Conn) connect(cmd *Command) error {
 	if object == nil {
 		return c.in.broken("connect without an object", "a command object")
 	}
-	app, _, _ := strings.Cut(object.String("app"), "?")
-	c.introduced.Store(&introduction{app: strings.Trim(app, "/"), tcURL: object.String("tcUrl"), object: object, args: cmd.Args,
+	c.introduced.Store(&introduction{app: appOf(object), tcURL: object.String("tcUrl"), object: object, args: cmd.Args,
 		query: joinQuery(object.String("tcUrl"), object.String("app")), capabilities: capabilitiesIn(object)})
 	if c.h.OnConnect != nil {
 		if err := c.h.OnConnect(c.ctx, c); err != nil {
@@ -220,7 +219,7 @@ func (s *Stream) ask(a asked) error {
 
 // publish answers publish (RTMP 1.0 section 7.2.2.6).
 func (c *Conn) publish(cmd *Command) error {
-	s := c.stream(cmd.StreamID)
+	s := c.meant(cmd.StreamID)
 	if s == nil {
 		return c.in.broken(fmt.Sprintf("publish on message stream %d", cmd.StreamID), "a stream made by createStream")
 	}
@@ -272,7 +271,7 @@ func (c *Conn) play2(cmd *Command) error {
 }
 
 func (c *Conn) playName(cmd *Command, name string, request PlayRequest) error {
-	s := c.stream(cmd.StreamID)
+	s := c.meant(cmd.StreamID)
 	if s == nil {
 		return c.in.broken(fmt.Sprintf("%s on message stream %d", cmd.Name, cmd.StreamID), "a stream made by createStream")
 	}
@@ -308,7 +307,7 @@ func (s *Stream) refuse(what string, r *Refusal) error {
 }
 
 func (c *Conn) closeStream(id uint32) {
-	s := c.stream(id)
+	s := c.meant(id)
 	if s == nil {
 		return
 	}
