@@ -23,9 +23,10 @@ const (
 	jwksPause = 10 * time.Second
 	// jwksStale is how many times longer than refresh keys are used when newer ones cannot be had.
 	jwksStale = 24
-	// defaultRemoteTimeout bounds a request to elsewhere; MaxRemoteBody its answer, in bytes.
+	// defaultRemoteTimeout bounds a request to elsewhere.
 	defaultRemoteTimeout = 5 * time.Second
-	MaxRemoteBody        = 256 << 10
+	// MaxRemoteBody bounds the answer to such a request, in bytes.
+	MaxRemoteBody = 256 << 10
 )
 
 // jwks is a set of public keys (RFC 7517) at a URL. It is asked for when a token needs it, by the login that brings that token. All methods may run at once.
