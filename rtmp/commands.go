@@ -25,7 +25,7 @@ var (
 	}
 )
 
-// MaxNotes is how many commands, statuses and results of one connection go to the event log.
+// MaxNotes is how many commands, statuses, results and refusals of one connection go to the event log.
 const MaxNotes = 100
 
 // command acts on one command of the client (RTMP 1.0 section 7.2, and what clients send beside it).
@@ -298,12 +298,17 @@ func (c *Conn) playName(cmd *Command, name string, request PlayRequest) error {
 	return nil
 }
 
+// refuse refuses a publish or play. What else the connection publishes and plays goes on; without that it ends, and when that is used to ask for ever.
 func (s *Stream) refuse(what string, r *Refusal) error {
+	c := s.conn
 	s.detach()
 	s.sink, s.deferred = nil, false
-	s.conn.log.Event(lifecycle.Event{Kind: KindRefuse, Path: s.Path(), Detail: what, Reason: r.reason()})
+	c.log.Event(lifecycle.Event{Kind: KindRefuse, Path: s.Path(), Detail: what, Reason: r.reason()})
 	s.SendStatus("error", r.Code, r.Description)
-	return s.conn.leave(r)
+	if c.notes++; c.active() && c.notes <= MaxNotes {
+		return nil
+	}
+	return c.leave(r)
 }
 
 func (c *Conn) closeStream(id uint32) {

@@ -63,6 +63,8 @@ func oddClients(t *testing.T) []odd {
 		{name: "plays on message stream 0", send: says(create, command(0, "play", 0, nil, "cam1"), command(0, "pause", 0, nil, true), command(0, "closeStream", 0, nil)),
 			want: []string{"play /live/cam1", "stop /live/cam1 done"}},
 		{name: "two publishes", send: says(create, create, publish(1, "cam1"), publish(2, "cam2"), video(1), video(2), video(0)), want: []string{"publish /live/cam1 live", "publish /live/cam2 live"}, video: 1},
+		{name: "two publishes of one name", send: says(create, create, publish(1, "cam1"), publish(2, "cam1"), video(2), video(1)), want: []string{"publish /live/cam1 live"}, video: 1},
+		{name: "plays what has no name", send: says(create, create, publish(1, "cam1"), command(2, "play", 0, nil, ".."), video(1)), want: []string{"publish /live/cam1 live"}, video: 1},
 		{name: "publishes and plays", send: says(create, create, publish(1, "cam1"), command(2, "play", 0, nil, "cam1"), video(1)), want: []string{"publish /live/cam1 live", "play /live/cam1"}, video: 1},
 		{name: "deletes and creates again", send: says(create, publish(1, "cam1"), video(1), command(0, "deleteStream", 0, nil, 1.0), create, publish(1, "cam1"), video(1)),
 			want: []string{"delete /live/cam1"}, video: 2},
