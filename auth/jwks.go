@@ -25,7 +25,7 @@ const (
 	jwksStale = 24
 	// defaultRemoteTimeout bounds a request to elsewhere.
 	defaultRemoteTimeout = 5 * time.Second
-	// MaxRemoteBody bounds the answer to a request to elsewhere, in bytes.
+	// MaxRemoteBody bounds the answer to such a request, in bytes.
 	MaxRemoteBody = 256 << 10
 )
 

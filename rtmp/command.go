@@ -121,7 +121,7 @@ func (c *Conn) message(m Message) error {
 
 // media takes a packet of a publisher. Late packets of a broadcast that has ended are dropped.
 func (c *Conn) media(m Message) error {
-	s := c.stream(m.StreamID)
+	s := c.meant(m.StreamID)
 	if s == nil || s.state != streamPublishing {
 		if !c.connected.Load() {
 			return c.in.broken(typeName(m.Type)+" message", "connect first")

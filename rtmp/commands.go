@@ -25,7 +25,7 @@ var (
 	}
 )
 
-// MaxNotes is how many commands, statuses and results of one connection go to the event log.
+// MaxNotes is how many commands, statuses, results and refusals of one connection go to the event log.
 const MaxNotes = 100
 
 // command acts on one command of the client (RTMP 1.0 section 7.2, and what clients send beside it).
@@ -165,8 +165,7 @@ func (c *Conn) connect(cmd *Command) error {
 	if object == nil {
 		return c.in.broken("connect without an object", "a command object")
 	}
-	app, _, _ := strings.Cut(object.String("app"), "?")
-	c.introduced.Store(&introduction{app: strings.Trim(app, "/"), tcURL: object.String("tcUrl"), object: object, args: cmd.Args,
+	c.introduced.Store(&introduction{app: appOf(object), tcURL: object.String("tcUrl"), object: object, args: cmd.Args,
 		query: joinQuery(object.String("tcUrl"), object.String("app")), capabilities: capabilitiesIn(object)})
 	if c.h.OnConnect != nil {
 		if err := c.h.OnConnect(c.ctx, c); err != nil {
@@ -220,7 +219,7 @@ func (s *Stream) ask(a asked) error {
 
 // publish answers publish (RTMP 1.0 section 7.2.2.6).
 func (c *Conn) publish(cmd *Command) error {
-	s := c.stream(cmd.StreamID)
+	s := c.meant(cmd.StreamID)
 	if s == nil {
 		return c.in.broken(fmt.Sprintf("publish on message stream %d", cmd.StreamID), "a stream made by createStream")
 	}
@@ -272,7 +271,7 @@ func (c *Conn) play2(cmd *Command) error {
 }
 
 func (c *Conn) playName(cmd *Command, name string, request PlayRequest) error {
-	s := c.stream(cmd.StreamID)
+	s := c.meant(cmd.StreamID)
 	if s == nil {
 		return c.in.broken(fmt.Sprintf("%s on message stream %d", cmd.Name, cmd.StreamID), "a stream made by createStream")
 	}
@@ -299,16 +298,21 @@ func (c *Conn) playName(cmd *Command, name string, request PlayRequest) error {
 	return nil
 }
 
+// refuse refuses a publish or play. What else the connection publishes and plays goes on; without that it ends, and when that is used to ask for ever.
 func (s *Stream) refuse(what string, r *Refusal) error {
+	c := s.conn
 	s.detach()
 	s.sink, s.deferred = nil, false
-	s.conn.log.Event(lifecycle.Event{Kind: KindRefuse, Path: s.Path(), Detail: what, Reason: r.reason()})
+	c.log.Event(lifecycle.Event{Kind: KindRefuse, Path: s.Path(), Detail: what, Reason: r.reason()})
 	s.SendStatus("error", r.Code, r.Description)
-	return s.conn.leave(r)
+	if c.notes++; c.active() && c.notes <= MaxNotes {
+		return nil
+	}
+	return c.leave(r)
 }
 
 func (c *Conn) closeStream(id uint32) {
-	s := c.stream(id)
+	s := c.meant(id)
 	if s == nil {
 		return
 	}

@@ -52,7 +52,7 @@ func (s *Stream) SendControl(event uint16) { s.conn.queue(userControl(event, s.i
 
 // player returns the stream that a command is for, if it plays.
 func (c *Conn) player(cmd *Command) *Stream {
-	if s := c.stream(cmd.StreamID); s != nil && s.state == streamPlaying {
+	if s := c.meant(cmd.StreamID); s != nil && s.state == streamPlaying {
 		return s
 	}
 	return nil
@@ -116,7 +116,7 @@ func (c *Conn) seek(cmd *Command) {
 
 // receive acts on receiveAudio and receiveVideo (RTMP 1.0 sections 7.2.2.4 and 7.2.2.5).
 func (c *Conn) receive(cmd *Command) {
-	s := c.stream(cmd.StreamID)
+	s := c.meant(cmd.StreamID)
 	if s == nil {
 		return
 	}

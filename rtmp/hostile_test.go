@@ -150,6 +150,18 @@ func chunkStreams() []byte {
 	return b
 }
 
+// TestRefusedForEver publishes, and asks for what is refused again and again: that ends.
+func TestRefusedForEver(t *testing.T) {
+	r := newRelay(t, nil)
+	nc := r.connect()
+	go io.Copy(io.Discard, nc)
+	nc.Write(appendMessages(opening(), 0, append([]Message{command(0, "createStream", 2, nil), command(0, "createStream", 3, nil), command(1, "publish", 0, nil, "cam1", "live")},
+		slices.Repeat([]Message{command(2, "play", 0, nil, "..")}, MaxNotes+1)...)...))
+	if why := r.logged(lifecycle.KindClose).Reason; !errors.Is(why, lifecycle.ReasonBadRequest) {
+		t.Errorf("closed with %v", why)
+	}
+}
+
 // TestHostileMemory begins messages on every chunk stream there is and ends none: what the connection holds stays under its limit.
 func TestHostileMemory(t *testing.T) {
 	const most = 3 << 20

@@ -7,11 +7,24 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"hawser/amf"
 	"hawser/lifecycle"
 )
 
 // MaxPath is the longest path in bytes.
 const MaxPath = 255
+
+// appOf is the application of connect's object: app, or where that is not said what tcUrl has for it.
+func appOf(object amf.Object) string {
+	app := object.String("app")
+	if object.Get("app") == nil {
+		if u, err := url.Parse(object.String("tcUrl")); err == nil {
+			app = u.Path
+		}
+	}
+	app, _, _ = strings.Cut(app, "?")
+	return strings.Trim(app, "/")
+}
 
 // joinPath builds the path "/" + app + "/" + name. Clients cut one URL in different ways (ffmpeg takes up to two
 // segments as the application, GStreamer all but the last, OBS what the person typed), so only the whole counts. Either

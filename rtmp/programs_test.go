@@ -275,6 +275,16 @@ func TestFFmpegRefused(t *testing.T) {
 	r.await("close /live/cam1 lost")
 }
 
+// TestFFmpegTold has a publisher that exceeds a limit: what it exceeded is what ffmpeg says.
+func TestFFmpegTold(t *testing.T) {
+	file := clip(t)
+	r := newRelay(t, func(s *Server) { s.Limits = Limits{MaxMessage: 500} })
+	p := start(t, "ffmpeg", "-v", "error", "-re", "-i", file, "-c", "copy", "-f", "flv", r.url("/live/cam1"))
+	if err := p.cmd.Wait(); err == nil || !strings.Contains(p.out.String(), "want at most 500 (MaxMessage)") {
+		t.Errorf("got %v: %s", err, p.out.String())
+	}
+}
+
 // TestFFmpegListens publishes to ffmpeg as the server.
 func TestFFmpegListens(t *testing.T) {
 	file := clip(t)

@@ -280,6 +280,14 @@ func (c *Conn) stream(id uint32) *Stream {
 	return nil
 }
 
+// meant is stream for what clients send on message stream 0 too, which is that of the connection itself: there it means the only stream object that there is.
+func (c *Conn) meant(id uint32) *Stream {
+	if id == 0 && len(c.streams) == 1 {
+		return c.streams[0]
+	}
+	return c.stream(id)
+}
+
 // newStream makes a stream object with the lowest free id, nil if there are too many.
 func (c *Conn) newStream() *Stream {
 	if len(c.streams) >= c.server.MaxStreams {

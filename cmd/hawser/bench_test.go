@@ -2,10 +2,14 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"encoding/binary"
+	"net"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"hawser/flv"
@@ -55,6 +59,44 @@ func TestBenchStream(t *testing.T) {
 			t.Fatalf("cut at %d: found %v", cut, found)
 		}
 	}
+}
+
+// A viewer says that it is there, with what it has received, but not at each read.
+func TestBenchViewersAreAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		dial := func(context.Context, string) (net.Conn, error) { return near, nil }
+		lost := make(chan struct{})
+		v, err := reads(dial, aliveRTMP)(t.Context(), "", func([]byte) {}, func() { close(lost) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		var acks []uint32
+		said := make(chan struct{})
+		go func() {
+			defer close(said)
+			chunks, b := rtmp.NewChunkReader(rtmp.Limits{}), make([]byte, 100)
+			for n, err := far.Read(b); err == nil; n, err = far.Read(b) {
+				chunks.Feed(b[:n], func(m rtmp.Message) error {
+					acks = append(acks, binary.BigEndian.Uint32(m.Payload))
+					return nil
+				})
+			}
+		}()
+		for range 25 {
+			time.Sleep(time.Second)
+			if _, err := far.Write(make([]byte, 10)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		v.Close()
+		<-lost
+		<-said
+		if want := []uint32{100, 200}; !slices.Equal(acks, want) {
+			t.Errorf("acknowledged %d, want %d", acks, want)
+		}
+	})
 }
 
 // The packets of the bare loop are of the server's sizes, and one call sends as many as the kernel takes; the time comes with the last.
