@@ -242,7 +242,7 @@ func (s *Server) admin(next http.HandlerFunc) http.HandlerFunc {
 	})
 	return func(w http.ResponseWriter, r *http.Request) {
 		switch {
-		case remoteAddr(r).IsLoopback() && localHost(r.Host):
+		case remoteAddr(r).IsLoopback() && localHost(r.Host) && !forwarded(r):
 			if origin := r.Header.Get("Origin"); origin != "" && !ownOrigin(origin, r.Host) {
 				s.httpError(w, lifecycle.ReasonRefused.With("origin %q is not allowed", origin))
 				return
@@ -254,6 +254,16 @@ func (s *Server) admin(next http.HandlerFunc) http.HandlerFunc {
 			s.httpError(w, lifecycle.ReasonRefused.With("%s is for this machine only", r.URL.Path))
 		}
 	}
+}
+
+// forwarded says that a request comes by a proxy on this machine, so that its address says nothing. One that does not tell is known by HTTP/1.0, which nginx speaks unless it is set up otherwise.
+func forwarded(r *http.Request) bool {
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via"} {
+		if _, ok := r.Header[name]; ok {
+			return true
+		}
+	}
+	return !r.ProtoAtLeast(1, 1)
 }
 
 // localHost says that a request names this machine itself, so that a page elsewhere whose name was made to point here gets nothing.

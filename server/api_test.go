@@ -186,6 +186,25 @@ func TestAdmin(t *testing.T) {
 	}
 }
 
+// What comes by a proxy on this machine does not come from this machine.
+func TestAdminByProxy(t *testing.T) {
+	r := serve(t, Options{})
+	for _, tc := range []struct {
+		header      string
+		minor, want int
+	}{{"", 1, 200}, {"", 0, 403}, {"Forwarded", 1, 403}, {"X-Forwarded-For", 1, 403}, {"X-Forwarded-Proto", 1, 403}, {"X-Real-IP", 1, 403}, {"Via", 1, 403}} {
+		req := httptest.NewRequestWithContext(soon(t), "GET", "/api/v1/connections", nil)
+		req.RemoteAddr, req.Host, req.ProtoMinor = local, "localhost:8080", tc.minor
+		if tc.header != "" {
+			req.Header.Set(tc.header, "192.0.2.7")
+		}
+		w := httptest.NewRecorder()
+		if r.Handler().ServeHTTP(w, req); w.Code != tc.want {
+			t.Errorf("%q over HTTP/1.%d: got %d, want %d", tc.header, tc.minor, w.Code, tc.want)
+		}
+	}
+}
+
 // A page of others in a browser on this machine does not operate the server, also where it may publish.
 func TestOperateFromOtherPages(t *testing.T) {
 	r := serve(t, Options{Origins: []string{"*"}})

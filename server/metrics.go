@@ -41,13 +41,16 @@ type rtcTraffic struct {
 	in, out uint64 // of those that were
 }
 
-func (t *rtcTraffic) add(p *rtc.Peer) {
+// add adds a peer, unless it is over already.
+func (t *rtcTraffic) add(p *rtc.Peer, over bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.peers == nil {
 		t.peers = make(map[*rtc.Peer]struct{})
 	}
-	t.peers[p] = struct{}{}
+	if !over {
+		t.peers[p] = struct{}{}
+	}
 }
 
 func (t *rtcTraffic) remove(p *rtc.Peer) {

@@ -39,15 +39,13 @@ const (
 
 // String returns "play", "publish" or "session".
 func (r rtcRole) String() string {
-	if r == rtcSession {
-		return "session"
-	}
-	return string(r.action())
+	return [...]string{"play", "publish", "session"}[r]
 }
 
+// action is what somebody must be allowed for it.
 func (r rtcRole) action() auth.Action {
 	if r == rtcPublish {
-		return auth.Publish
+		return auth.Stream
 	}
 	return auth.Play
 }
@@ -170,9 +168,7 @@ func (p *rtcPeer) open(ctx context.Context) (answer string, err error) {
 	p.mu.Lock()
 	p.peer = peer
 	doom := p.doom
-	if !p.over {
-		s.traffic.rtc.add(peer)
-	}
+	s.traffic.rtc.add(peer, p.over)
 	p.mu.Unlock()
 	if !doom.IsZero() {
 		p.close(doom)

@@ -276,10 +276,10 @@ func TestSignalStatus(t *testing.T) {
 	}
 }
 
-// Who may not play or publish gets no peer, and who may no longer loses it.
+// Who may not play or stream gets no peer, though data may be published there, and who may no longer loses it.
 func TestRTCAuth(t *testing.T) {
 	rules := func(path string) string {
-		return "users:\n  alice:\n    allow:\n      - play " + path + "\nkeys:\n" + keyEntry("k", "hk_key", "play "+path, "publish /live/b")
+		return "users:\n  alice:\n    allow:\n      - play " + path + "\nkeys:\n" + keyEntry("k", "hk_key", "play "+path, "stream /live/b", "publish /live/a")
 	}
 	g := serveGuardedWith(t, withRTC(), rules("/live/a"))
 	g.feedPlain("/live/a", false)

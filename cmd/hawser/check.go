@@ -36,6 +36,16 @@ func refuseNumbers(c *cobra.Command, want string, zeros bool) error {
 	return nil
 }
 
+// needs takes at least and at most so many arguments, 0 being any number, or says in words what is wanted.
+func needs(least, most int, what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) < least || most > 0 && len(args) > most {
+			return fmt.Errorf("%s: got %d arguments, want %s: see hawser %s --help", c.Name(), len(args), what, c.Name())
+		}
+		return nil
+	}
+}
+
 // visited are what visit visits.
 func visited[T any](visit func(func(T))) (all []T) {
 	visit(func(v T) { all = append(all, v) })

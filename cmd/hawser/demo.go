@@ -32,6 +32,8 @@ const (
 	// The demo is for this machine only, unless told otherwise.
 	demoHTTPAddr = "127.0.0.1:8080"
 	demoRTMPAddr = "127.0.0.1:1935"
+	// demoTaken is what is said when a port is not to be had.
+	demoTaken = "demo: %w (is another server running? --http 127.0.0.1:0 --rtmp 127.0.0.1:0 --rtc :0 chooses free ports)"
 	// The mark of the sample clip runs round once in that many frames, of which there are so many in a second.
 	sampleRound = 60
 	sampleRate  = 30
@@ -48,13 +50,16 @@ mark in each picture, as data. The page draws a ring where the data says that th
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := o.open(c.Context()); err != nil {
-				return fmt.Errorf("demo: %w (is another server running? --http 127.0.0.1:0 --rtmp 127.0.0.1:0 --rtc :0 chooses free ports)", err)
+				return fmt.Errorf(demoTaken, err)
 			}
 			options, err := o.rtc.options()
 			if err != nil {
 				return fmt.Errorf("demo: %w", err)
 			}
 			s := newServer(&o, server.Options{RTC: options, RTCOpus: o.rtc.opus})
+			if err := s.Check(); err != nil {
+				return fmt.Errorf(demoTaken, err)
+			}
 			announceRTC(c.OutOrStdout(), s)
 			o.announce(c.OutOrStdout())
 			if o.http != nil {

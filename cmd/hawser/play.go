@@ -39,7 +39,7 @@ ends when the stream does, after --for, or when it is interrupted.`,
 		Example: `  hawser play --out clip.flv --for 10s rtmp://localhost/live/cam1
   hawser play --out - http://localhost:8080/live/cam1.flv | ffplay -
   hawser play http://localhost:8080/live/cam1/whep`,
-		Args: cobra.ExactArgs(1),
+		Args: needs(1, 1, "one URL"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := o.run(c, args[0]); err != nil {
 				return fmt.Errorf("play %q: %w", withoutPassword(args[0]), err)

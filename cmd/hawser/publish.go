@@ -56,7 +56,7 @@ or when the command is interrupted.`,
   hawser publish --record /fx/EURUSD bid=1.0871 ask=1.0873
   hawser publish --loop /live/cam1 clip.flv
   hawser publish --whip http://localhost:8080 /live/cam1 clip.flv`,
-		Args: cobra.MinimumNArgs(1),
+		Args: needs(1, 0, "a path"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return o.run(c, args[0], args[1:])
 		},

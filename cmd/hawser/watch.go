@@ -52,7 +52,7 @@ kept up over losses once it has stood.
   hawser watch --json --count 10 http://example.com:8080/chat
   hawser watch rtmp://localhost/live/cam1
   hawser watch --events http://localhost:8080`,
-		Args: cobra.ExactArgs(1),
+		Args: needs(1, 1, "one URL or path"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := o.run(c.Context(), c.OutOrStdout(), args[0]); err != nil {
 				return fmt.Errorf("watch %q: %w", withoutPassword(args[0]), err)
