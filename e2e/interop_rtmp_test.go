@@ -113,7 +113,7 @@ func check(t *testing.T, players []played, want elementary, jitter time.Duration
 // times are those of the file.
 func TestPublishersAndPlayers(t *testing.T) {
 	t.Parallel()
-	s := serve(t, "--grace", "2s")
+	s := serve(t, "--grace", "10s")
 	file := clip(t, keyframesAndB)
 	for _, pub := range rtmpPublishers {
 		t.Run("from "+pub.name, func(t *testing.T) {

@@ -223,20 +223,15 @@ func (o *obs) ask(request string) (answer struct {
 	return answer
 }
 
-// stop ends the stream, then the recording, and returns the recording.
-func (o *obs) stop() string {
+// stop ends one of the outputs, Stream or Record, and returns the file of the latter.
+func (o *obs) stop(what string) string {
 	o.t.Helper()
-	ended := func(what string) {
-		for deadline := time.Now().Add(stopTimeout); o.ask("Get" + what + "Status").OutputActive; time.Sleep(pollInterval) {
-			if time.Now().After(deadline) {
-				o.t.Fatalf("OBS goes on with its %s after %v\n%s", what, stopTimeout, o.out)
-			}
+	file := o.ask("Stop" + what).OutputPath
+	for deadline := time.Now().Add(stopTimeout); o.ask("Get" + what + "Status").OutputActive; time.Sleep(pollInterval) {
+		if time.Now().After(deadline) {
+			o.t.Fatalf("OBS goes on with its %s after %v\n%s", what, stopTimeout, o.out)
 		}
 	}
-	o.ask("StopStream")
-	ended("Stream")
-	file := o.ask("StopRecord").OutputPath
-	ended("Record")
 	return file
 }
 
@@ -244,16 +239,17 @@ func (o *obs) stop() string {
 func TestOBSPublishes(t *testing.T) {
 	t.Parallel()
 	need(t, "obs", "Xvfb", "ffmpeg")
-	s := serve(t, "--grace", "2s")
+	s := serve(t, "--grace", "10s")
 	const path = "/live/obs"
 	players := waitingPlayers(t, s, path)
 	o := startOBS(t, s, clip(t, seconds), path)
 	s.awaitStream(path, "past its third second", func(l liveStream) bool { return l.Frames > 3*77 })
 	late := rtmpPlayers[0].play(t, t.TempDir(), s.rtmpURL(path))
 	s.awaitStream(path, "past its fifth second", func(l liveStream) bool { return l.Frames > 5*77 })
-	recorded := elementaryStreams(t, o.stop())
+	o.stop("Stream")
+	l, _ := s.stream(path) // as long as it is there
+	recorded := elementaryStreams(t, o.stop("Record"))
 	o.kill()
-	l, _ := s.stream(path)
 	sent := during(t, recorded, players)
 	t.Logf("OBS recorded %d pictures, and published %d of them: %d frames with the sound", len(recorded["video"]), len(sent["video"]), l.Frames)
 	if n := len(sent["video"]) + len(sent["audio"]); n > int(l.Frames) || n < int(l.Frames)-maxEarlySound {

@@ -196,6 +196,9 @@ func (f *fault) longest() time.Duration {
 	if os.Getenv("HAWSER_LAB") != "" {
 		return f.freeze
 	}
+	if f.freeze < f.last {
+		return 3 * f.freeze
+	}
 	return f.last + 3*(f.freeze-f.last)
 }
 

@@ -49,6 +49,7 @@ export class Peer {
   #pc;
   #closed = false;
   #awaiting = false; // an answer
+  #taking = false; // it is there
   #offer = ""; // its text, as it was sent or is to be sent
   #offered = false; // it was sent
   #known = false; // the server has had an offer
@@ -93,7 +94,7 @@ export class Peer {
     if (this.#closed) return;
     if (this.#awaiting) return void (this.#again = { iceRestart: iceRestart || this.#again?.iceRestart === true });
     this.#awaiting = true;
-    this.#offered = false;
+    this.#taking = this.#offered = false;
     this.#offer = "";
     try {
       await this.#pc.setLocalDescription(await this.#pc.createOffer({ iceRestart }));
@@ -173,7 +174,8 @@ export class Peer {
 
   /** @param {string} sdp */
   async #answered(sdp) {
-    if (!this.#awaiting || !this.#offered) return; // it came twice
+    if (!this.#awaiting || !this.#offered || this.#taking) return; // it came twice
+    this.#taking = true;
     try {
       await this.#pc.setRemoteDescription({ type: "answer", sdp });
     } catch (e) {

@@ -86,7 +86,10 @@ func (w *Writer) gather(s *scratch, fill bool) bool {
 	if w.rest == nil {
 		w.rest, w.queue = w.queue, nil
 		if fill && w.dirty && (w.rest == nil || len(w.rest.list) <= maxBuffers) && w.source != nil {
-			source, w.dirty = w.source, false
+			w.dirty = false
+			if !w.gated || w.source.(Gated).Enter() { // else who keeps it shut calls Wake after
+				source = w.source
+			}
 		}
 	}
 	w.mu.Unlock()
@@ -100,6 +103,9 @@ func (w *Writer) gather(s *scratch, fill bool) bool {
 	}
 	own := len(s.bufs)
 	s.bufs = source.Fill(s.bufs, fillBytes)
+	if w.gated {
+		source.(Gated).Leave()
+	}
 	size := 0
 	for _, b := range s.bufs[own:] {
 		size += len(b)

@@ -30,6 +30,16 @@ type Source interface {
 	Fill(dst [][]byte, max int) [][]byte
 }
 
+// Gated is a Source whose bytes must follow what its owner queues: a stream follows the answer to the request for it. An owner that keeps others from Enter while it queues the answer and lets the source have
+// something, and calls Wake after, has them go out in that order, although the queue is taken before Fill is called.
+type Gated interface {
+	Source
+	// Enter says whether Fill may be called. It is called under a lock of the writer, and does not wait.
+	Enter() bool
+	// Leave is called after the Fill that follows an Enter.
+	Leave()
+}
+
 // rawConn returns what is needed for calls that do not wait, or nil if c is not a plain socket.
 func rawConn(c net.Conn) syscall.RawConn {
 	if !canTry {

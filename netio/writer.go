@@ -45,6 +45,7 @@ type Writer struct {
 	listed  bool  // the pool is going to
 	dirty   bool  // the source may have something
 	waiting bool  // somebody waits for the peer under a deadline
+	gated   bool  // the source is Gated
 	err     error // no more writes
 	pool    *Pool
 	next    *Writer         // guarded by the pool's mu
@@ -157,6 +158,7 @@ func (w *Writer) SetSource(s Source) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.source = s
+	_, w.gated = s.(Gated)
 }
 
 // Stats returns how many bytes went out in how many writes.

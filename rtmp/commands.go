@@ -293,8 +293,8 @@ func (c *Conn) playName(cmd *Command, name string, request PlayRequest) error {
 	} else if request.Reset {
 		answer = append(answer, status(s.id, "status", "NetStream.Play.Reset", "Playing and resetting "+s.Path()+"."))
 	}
-	c.queue(append(answer, status(s.id, "status", "NetStream.Play.Start", "Started playing "+s.Path()+"."))...)
 	s.started(streamPlaying)
+	c.setPlaying(append(answer, status(s.id, "status", "NetStream.Play.Start", "Started playing "+s.Path()+"."))...)
 	return nil
 }
 

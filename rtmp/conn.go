@@ -28,6 +28,7 @@ type Conn struct {
 	// What each write of a player looks at stands together: between two rounds of many players the memory of each is to be fetched anew.
 	w       *netio.Writer
 	playing atomic.Pointer[Stream] // the first that plays
+	order   sync.Mutex             // held by the writer's turn from when it takes the queue until it has asked the sources, and by who queues what their bytes must follow
 
 	server *Server
 	h      *Handler
@@ -71,7 +72,7 @@ func newConn(s *Server, nc net.Conn) *Conn {
 		c.id = fmt.Sprintf("rtmp-%d", s.numbers.Add(1))
 	}
 	c.w = netio.NewWriter(nc, netio.WriterOptions{Pool: s.Pool, QueueLimit: s.QueueLimit, Timeout: s.WriteTimeout, OnError: c.writeFailed})
-	c.w.SetSource(c)
+	c.w.SetSource((*outlet)(c))
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
 }
@@ -371,8 +372,17 @@ func (c *Conn) write(b []byte) {
 	}
 }
 
-// Fill implements netio.Source for the connection's own writer: it takes from the sources of the streams that play.
-func (c *Conn) Fill(dst [][]byte, most int) [][]byte {
+// outlet is the connection as the source of its own writer.
+type outlet Conn
+
+// Enter implements netio.Gated.
+func (c *outlet) Enter() bool { return c.order.TryLock() }
+
+// Leave implements netio.Gated.
+func (c *outlet) Leave() { c.order.Unlock() }
+
+// Fill implements netio.Source: it takes from the sources of the streams that play.
+func (c *outlet) Fill(dst [][]byte, most int) [][]byte {
 	for s := c.playing.Load(); s != nil; s = s.alsoPlaying.Load() {
 		if source := s.source.Load(); source != nil && !s.paused.Load() {
 			dst = (*source).Fill(dst, most)

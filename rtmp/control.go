@@ -2,7 +2,6 @@ package rtmp
 
 import (
 	"fmt"
-	"sync"
 	"time"
 
 	"hawser/amf"
@@ -21,21 +20,6 @@ type Control interface {
 	// Seek goes to a place that can be played from, near to, and says where that is; what Fill gives next begins there. An error is
 	// told to the player (NetStream.Seek.Failed, or InvalidTime for lifecycle.ReasonBadRequest) and leaves things as they are.
 	Seek(to time.Duration) (at time.Duration, err error)
-}
-
-// controlled keeps the bytes of a Control and the statuses about it in order: what Fill gives after a command follows its answer.
-type controlled struct {
-	Control
-	mu sync.Mutex // held during a Fill, and by a command until its answer is queued
-}
-
-// Fill implements netio.Source.
-func (c *controlled) Fill(dst [][]byte, most int) [][]byte {
-	if !c.mu.TryLock() {
-		return dst // who holds it wakes the writer after
-	}
-	defer c.mu.Unlock()
-	return c.Control.Fill(dst, most)
 }
 
 // Complete tells a player that a recording has been given to its end, and how long it was: onPlayStatus with NetStream.Play.Complete, Stream
@@ -65,12 +49,12 @@ func (c *Conn) pause(cmd *Command) {
 		return
 	}
 	defer c.w.Wake()
+	c.order.Lock() // what is given after the command follows its answer
+	defer c.order.Unlock()
 	paused := cmd.Bool(0, true)
 	control := s.control.Load()
 	if control != nil {
-		control.mu.Lock()
-		defer control.mu.Unlock()
-		if err := control.Pause(paused, milliseconds(cmd.Number(1, 0))); err != nil {
+		if err := (*control).Pause(paused, milliseconds(cmd.Number(1, 0))); err != nil {
 			s.SendStatus("error", "NetStream.Failed", lifecycle.ReasonOf(err).Text)
 			return
 		}
@@ -98,9 +82,9 @@ func (c *Conn) seek(cmd *Command) {
 		return
 	}
 	defer c.w.Wake()
-	control.mu.Lock()
-	defer control.mu.Unlock()
-	at, err := control.Seek(milliseconds(cmd.Number(0, 0)))
+	c.order.Lock()
+	defer c.order.Unlock()
+	at, err := (*control).Seek(milliseconds(cmd.Number(0, 0)))
 	if err != nil {
 		why, code := lifecycle.ReasonOf(err), "NetStream.Seek.Failed"
 		if why.Code == lifecycle.ReasonBadRequest.Code {

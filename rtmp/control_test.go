@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -159,4 +161,42 @@ func TestRecordedAnnounced(t *testing.T) {
 	}
 	v.queue(command(1, "play", 0, nil, "cam1"))
 	wantSeen(t, v, "control 4", "control 0", "Play.Reset", "Play.Start")
+}
+
+// What a source has goes out behind the answer to play, and behind that to a seek, however the writer's turns fall between.
+func TestAnswersComeFirst(t *testing.T) {
+	var stream atomic.Pointer[Stream]
+	r := newRelay(t, func(s *Server) {
+		s.Handler.OnPlay = func(_ context.Context, s *Stream) error {
+			s.SetSource(&tape{stream: s, length: 1, limit: 1})
+			stream.Store(s)
+			return nil
+		}
+		s.Handler.OnStop = nil
+	})
+	v := play(t, r.url("/live/cam1"))
+	media := []string{"0", "onPlayStatus NetStream.Play.Complete 0.04", "control 1", "Play.Stop"}
+	wantSeen(t, v, media...)
+	ctx, cancel := context.WithCancel(t.Context())
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		for ctx.Err() == nil {
+			if s := stream.Load(); s != nil {
+				s.Wake()
+			}
+			runtime.Gosched()
+		}
+	}()
+	for range 300 {
+		v.queue(command(1, "play", 0, nil, "cam1"))
+		wantSeen(t, v, append([]string{"control 4", "control 0", "Play.Reset", "Play.Start"}, media...)...)
+		v.Seek(0)
+		wantSeen(t, v, append([]string{"control 1", "control 4", "control 0", "Seek.Notify", "Play.Start"}, media...)...)
+		if t.Failed() {
+			break
+		}
+	}
+	cancel()
+	<-over
 }

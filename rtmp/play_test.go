@@ -241,7 +241,7 @@ func BenchmarkPlayData(b *testing.B) {
 			dst := make([][]byte, 0, 4)
 			b.ReportAllocs()
 			for b.Loop() {
-				if dst = c.Fill(dst[:0], 64<<10); len(dst) != 1 {
+				if dst = (*outlet)(c).Fill(dst[:0], 64<<10); len(dst) != 1 {
 					b.Fatal("no bytes")
 				}
 			}

@@ -89,7 +89,7 @@ type Stream struct {
 	deferred bool
 
 	asked            atomic.Pointer[asked]
-	control          atomic.Pointer[controlled] // the source's, if it is a Control
+	control          atomic.Pointer[Control] // the source's, if it is one
 	noAudio, noVideo atomic.Bool
 	buffer           atomic.Uint32 // milliseconds
 }
@@ -171,9 +171,7 @@ func (s *Stream) SetSource(source netio.Source) {
 		return
 	}
 	if control, ok := source.(Control); ok {
-		c := &controlled{Control: control}
-		s.control.Store(c)
-		source = c
+		s.control.Store(&control)
 	} else {
 		s.control.Store(nil)
 	}
@@ -227,7 +225,6 @@ func (s *Stream) started(state streamState) {
 		return
 	}
 	c.log.Event(lifecycle.Event{Kind: KindPlay, Path: s.Path()})
-	c.setPlaying()
 }
 
 // finish ends what the stream does, if anything.
@@ -258,8 +255,12 @@ func (s *Stream) finish(why lifecycle.Reason) {
 	c.setState(lifecycle.Reason{})
 }
 
-// setPlaying tells the writer which streams play: they are a chain, as there is nearly always one, and each pointer between is a line of memory to fetch.
-func (c *Conn) setPlaying() {
+// setPlaying tells the writer which streams play, behind messages that are queued for that: they are a chain, as there is nearly always one, and each pointer between is a line of memory to fetch.
+func (c *Conn) setPlaying(first ...Message) {
+	c.order.Lock()
+	if len(first) > 0 {
+		c.queue(first...)
+	}
 	last := &c.playing
 	for _, s := range c.streams {
 		if s.state == streamPlaying {
@@ -268,6 +269,7 @@ func (c *Conn) setPlaying() {
 		}
 	}
 	last.Store(nil)
+	c.order.Unlock()
 	c.w.Wake() // a Fill meanwhile may have missed some
 }
 

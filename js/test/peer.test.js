@@ -40,6 +40,13 @@ test("offers, trickles both ways, and takes the answer", async (t) => {
   assert.equal(peer.ended, undefined, "an answer that comes twice is no fault");
 });
 
+test("two answers that come together are taken once", async (t) => {
+  const { peer, pc } = await setUpPeer(t);
+  const taken = t.mock.method(pc, "setRemoteDescription");
+  await Promise.all([peer.receive({ answer: "answer 1" }), peer.receive({ answer: "answer 1" })]);
+  assert.deepEqual([taken.mock.callCount(), peer.ended, peer.answered], [1, undefined, true]);
+});
+
 test("a peer that publishes says so in each signal", async (t) => {
   const { peer, pc, take } = await setUpPeer(t, "publish");
   pc.found("candidate:1");
