@@ -14,6 +14,7 @@ import (
 	"hawser/lifecycle"
 	"hawser/media"
 	"hawser/session"
+	"hawser/subject"
 	"hawser/websocket"
 )
 
@@ -86,6 +87,9 @@ func TestMetrics(t *testing.T) {
 	if why := r.ended("session"); why.Word != "done" {
 		t.Fatalf("the second session ended: %v", why)
 	}
+	if _, _, err := r.Subjects().Publish("/chat", subject.Log, subject.Update{Data: []byte(`"` + strings.Repeat("x", subject.DefaultMaxMessage) + `"`)}); err == nil {
+		t.Error("a message that is too big is taken")
+	}
 	got := r.scrape()
 	for name, want := range map[string]float64{
 		`hawser_connections{protocol="session"}`: 1, `hawser_connections{protocol="rtmp"}`: 1, `hawser_sessions{state="logged_in"}`: 1, `hawser_subscriptions`: 1,
@@ -97,15 +101,17 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"MaxConnections", "rtmp.MaxMessage", "rtmp.MaxUnfinished", "rtmp.MaxChunkStreams", "rtmp.MaxStreams", "rtmp.QueueLimit", "amf.MaxDepth", "hook.MaxCalls", "hook.MaxQueue",
-		"hook.MaxAnswer", "auth.MaxCredentials", "auth.MaxPassword", "auth.MaxHashing", "auth.MaxAsking", "MaxData", "MaxHeldData", "MaxSources"} {
+		"hook.MaxAnswer", "auth.MaxCredentials", "auth.MaxPassword", "auth.MaxHashing", "auth.MaxAsking", "MaxData", "MaxHeldData", "MaxSources", "session.MaxMessage", "subject.MaxMessage"} {
 		limit, here := got[fmt.Sprintf(`hawser_limit{name=%q}`, name)]
 		if _, counted := got[fmt.Sprintf(`hawser_limit_reached_total{name=%q}`, name)]; !here || !counted || limit <= 0 && name != "MaxConnections" {
 			t.Errorf("the limit %s is %v; it is told: %t, counted: %t", name, limit, here, counted)
 		}
 	}
-	const reached = `hawser_limit_reached_total{name="MaxSessions"}`
-	if n := got[reached] - before[reached]; n != 1 {
-		t.Errorf("MaxSessions was reached %v times, want once", n)
+	for _, limit := range []string{"MaxSessions", "subject.MaxMessage"} {
+		name := fmt.Sprintf(`hawser_limit_reached_total{name=%q}`, limit)
+		if n := got[name] - before[name]; n != 1 {
+			t.Errorf("%s was reached %v times, want once", limit, n)
+		}
 	}
 	for _, name := range []string{`hawser_sent_bytes_total{protocol="session"}`, `hawser_received_bytes_total{protocol="session"}`, `hawser_sent_bytes_total{protocol="rtmp"}`,
 		`hawser_received_bytes_total{protocol="rtmp"}`, `hawser_stream_held_bytes`, `hawser_subject_held_bytes`, `hawser_goroutines`} {

@@ -230,6 +230,7 @@ func (h *channelCarrier) receive(text bool, b []byte) {
 	case len(b) == 0 || b[0] != textPart && b[0] != textLast:
 		h.session.fail(&session.Error{Reason: lifecycle.ReasonUnsupported.With("binary messages from a client have no meaning in version %d", session.Version), Fatal: true})
 	case len(h.text)+len(b) > session.DefaultMaxMessage+1:
+		lifecycle.CountReached("session.MaxMessage")
 		h.session.fail(&session.Error{Reason: lifecycle.ReasonTooBig.With("message: want at most %d bytes", session.DefaultMaxMessage), Fatal: true})
 		h.text = nil
 	default:

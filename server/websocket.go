@@ -63,6 +63,7 @@ func (c *sessionConn) event(ev websocket.Event, why *lifecycle.Reason) {
 func (c *sessionConn) violated(ev websocket.Event) lifecycle.Reason {
 	why := lifecycle.ReasonProtocol.Because(ev.Err)
 	if ev.Code == websocket.CloseTooBig {
+		lifecycle.CountReached("session.MaxMessage")
 		why = lifecycle.ReasonTooBig.Because(ev.Err)
 		c.fail(&session.Error{Reason: why, Fatal: true})
 		return why

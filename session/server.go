@@ -214,6 +214,7 @@ func (s *Server) Stopped(path string) { delete(s.plays, path) }
 
 func (s *Server) parse(b []byte, m *Message) error {
 	if len(b) > s.o.MaxMessage {
+		lifecycle.CountReached("session.MaxMessage")
 		return &Error{Reason: lifecycle.ReasonTooBig.With("message: got %d bytes, want at most %d", len(b), s.o.MaxMessage), Fatal: true}
 	}
 	return Parse(b, m)

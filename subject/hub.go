@@ -297,6 +297,7 @@ func (h *Hub) Close(reason lifecycle.Reason) {
 // check refuses what no subject may take. Its errors are reasons.
 func (h *Hub) check(kind Kind, u *Update) error {
 	if n := u.size(); n > h.o.MaxMessage {
+		lifecycle.CountReached("subject.MaxMessage")
 		return lifecycle.ReasonTooBig.With("%d bytes, at most %d are allowed", n, h.o.MaxMessage)
 	}
 	var err error
