@@ -37,9 +37,9 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /api/v1/sessions", s.admin(s.getSessions))
 	mux.HandleFunc("DELETE /api/v1/sessions/{id}", s.admin(s.deleteSession))
 	mux.HandleFunc("POST /api/v1/drain", s.admin(s.postDrain))
-	mux.HandleFunc("GET /api/v1/streams", visible(s, auth.Play, s.streams.List, func(i stream.Info) string { return i.Path }))
-	mux.HandleFunc("GET /api/v1/subjects", visible(s, auth.Subscribe, s.subjects.List, func(i subject.Info) string { return i.Path }))
-	mux.HandleFunc("POST /api/v1/subjects/{path...}", s.sameOrigin(s.postSubject))
+	mux.HandleFunc("GET /api/v1/streams", s.sameOrigin(s.readable(visible(s, auth.Play, s.streams.List, func(i stream.Info) string { return i.Path }))))
+	mux.HandleFunc("GET /api/v1/subjects", s.sameOrigin(s.readable(visible(s, auth.Subscribe, s.subjects.List, func(i subject.Info) string { return i.Path }))))
+	mux.HandleFunc("POST /api/v1/subjects/{path...}", s.sameOrigin(s.readable(s.postSubject)))
 	mux.HandleFunc("GET /api/v1/recordings", s.sameOrigin(s.listFiles))
 	mux.HandleFunc("GET "+filesPrefix+"{name...}", s.sameOrigin(s.serveFile))
 	mux.HandleFunc("GET /api/v1/connections", s.admin(func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.log.Conns()) }))
@@ -287,6 +287,28 @@ func (s *Server) sameOrigin(next http.HandlerFunc) http.HandlerFunc {
 		}
 		next(w, r)
 	}
+}
+
+// readable lets pages of the origins that sameOrigin let through read the answer.
+func (s *Server) readable(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		s.allowOrigin(w, r)
+		next(w, r)
+	}
+}
+
+// preflight answers a browser that asks whether a page of an allowed origin may send what is no simple request; false when it is none of that.
+func (s *Server) preflight(w http.ResponseWriter, r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" || !s.allowedOrigin(origin, r.Host) {
+		return false
+	}
+	s.allowOrigin(w, r)
+	w.Header().Set("Access-Control-Allow-Methods", "GET, POST")
+	w.Header().Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Range")
+	w.Header().Set("Access-Control-Max-Age", "86400")
+	w.WriteHeader(http.StatusNoContent)
+	return true
 }
 
 // ownOrigin says that a page comes from the host that it asks.

@@ -161,8 +161,18 @@ func TestPost(t *testing.T) {
 func TestPostFromOtherPages(t *testing.T) {
 	r := serve(t, Options{Origins: []string{"https://good.example"}})
 	for origin, want := range map[string]int{"": 200, "http://hawser.example": 200, "https://good.example": 200, "https://evil.example": 403, "null": 403} {
-		if got, _, answer := r.ask("POST", "/api/v1/subjects/a", "1", elsewhere, "hawser.example", origin); got != want {
-			t.Errorf("origin %q: got %d %s, want %d", origin, got, answer, want)
+		got, header, answer := r.ask("POST", "/api/v1/subjects/a", "1", elsewhere, "hawser.example", origin)
+		if may := header.Get("Access-Control-Allow-Origin"); got != want || want == 200 && may != origin || want != 200 && may != "" {
+			t.Errorf("origin %q: got %d %s, readable for %q, want %d", origin, got, answer, may, want)
+		}
+		req := httptest.NewRequestWithContext(soon(t), "OPTIONS", "/api/v1/subjects/a", nil)
+		req.Host = "hawser.example"
+		req.Header.Set("Origin", origin)
+		req.Header.Set("Access-Control-Request-Method", "POST")
+		w := httptest.NewRecorder()
+		r.Handler().ServeHTTP(w, req)
+		if asked := w.Header().Get("Access-Control-Allow-Headers"); origin != "" && (strings.Contains(asked, "Authorization") != (want == 200)) {
+			t.Errorf("origin %q asks before: got %d, %q", origin, w.Code, asked)
 		}
 	}
 }

@@ -134,6 +134,9 @@ func (s *Server) serveOther(w http.ResponseWriter, r *http.Request) {
 		s.serveRTC(w, r, t)
 		return
 	}
+	if s.preflight(w, r) {
+		return
+	}
 	w.Header().Set("Allow", "GET, HEAD")
 	http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
 }
