@@ -320,7 +320,7 @@ func TestAuthority(t *testing.T) {
 	}))
 	t.Cleanup(web.Close)
 	defer counts(t, "auth.MaxAsking", "auth.MaxRemoteBody")()
-	f := open(t, "users: {alice: {}}\nauthority:\n  url: "+web.URL+"\n  secret: between us\n  timeout: 500ms\n")
+	f := open(t, "users: {alice: {}}\nauthority:\n  url: "+web.URL+"\n  secret: between us\n  timeout: 3s\n")
 	for range 3 {
 		who := login(t, f, "good ticket")
 		if who.User() != "frank" || !who.May(Play, "/live/frank") || who.May(Play, "/live/x") {

@@ -92,7 +92,7 @@ func TestClientWithARealServer(t *testing.T) {
 		t.Skip("node is not installed")
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	running, cancel := context.WithTimeout(t.Context(), time.Minute)
+	running, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	s := server.New(server.Options{Auth: authenticator{}})
 	s.HandleCall("/double", func(_ context.Context, c *server.Call) ([]byte, error) {
