@@ -32,7 +32,7 @@ func recorded(t *testing.T, dir, ext string, n int) (names []string) {
 func recording(t *testing.T, args ...string) (s *server, dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	return serve(t, append([]string{"--record-dir", dir, "--record", "/**", "--grace", "-1s"}, args...)...), dir
+	return serve(t, append([]string{"--record-dir", dir, "--record", "/**", "--grace", "0"}, args...)...), dir
 }
 
 // sameTimes compares what a file has with what was published, each from its first picture on; the times of fMP4 may be a millisecond away, for they are in other units.

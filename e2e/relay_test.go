@@ -225,7 +225,7 @@ func TestPlayCommand(t *testing.T) {
 			t.Errorf("it printed %s", text)
 		}
 	}
-	if out := start(t, executable, "play", s.flvURL("/nothing/here")); out.waitErr(programTimeout) == nil || !strings.Contains(out.out.String(), "404") {
+	if out := start(t, executable, "play", s.flvURL("/nothing/here")); out.waitErr(programTimeout) == nil || !strings.Contains(out.out.String(), "not_found") {
 		t.Errorf("nothing to play: %s", out.out)
 	}
 }
