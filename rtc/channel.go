@@ -57,7 +57,11 @@ func (p *Peer) Open(label string, o ChannelOptions) (*Channel, error) {
 // accept takes a channel that the other side has opened.
 func (p *Peer) accept(dc *webrtc.DataChannel) {
 	p.mu.Lock()
-	refused := p.opts.OnChannel == nil || p.channels >= p.engine.opts.MaxChannels
+	full := p.channels >= p.engine.opts.MaxChannels
+	if full {
+		lifecycle.CountReached("rtc.MaxChannels")
+	}
+	refused := p.opts.OnChannel == nil || full
 	if !refused {
 		p.channels++
 	}
@@ -105,6 +109,7 @@ func (c *Channel) read() {
 			buf = make([]byte, min(2*len(buf), c.peer.engine.opts.MaxMessage))
 			continue
 		case errors.Is(err, io.ErrShortBuffer):
+			lifecycle.CountReached("rtc.MaxMessage")
 			c.peer.Close(lifecycle.ReasonTooBig.With("channel %q: a message of more than %d bytes (MaxMessage)", c.dc.Label(), c.peer.engine.opts.MaxMessage))
 		case err == nil:
 			if c.opts.OnMessage != nil {

@@ -167,6 +167,15 @@ func (e *Engine) TCPAddr() net.Addr {
 	return e.tcp.Addr()
 }
 
+// Bounds returns what the limits of peers allow, by the names under which lifecycle counts how often each is reached; nil of a nil engine.
+func (e *Engine) Bounds() map[string]int {
+	if e == nil {
+		return nil
+	}
+	return map[string]int{"rtc.MaxPeers": e.opts.MaxPeers, "rtc.MaxCandidates": e.opts.MaxCandidates, "rtc.MaxChannels": e.opts.MaxChannels, "rtc.MaxSDP": e.opts.MaxSDP, "rtc.MaxMessage": e.opts.MaxMessage,
+		"rtc.MaxSections": MaxSections}
+}
+
 // Peer makes a peer, of which nothing is known so far; lifecycle.ReasonLimit when there are too many, ReasonShutdown when the engine is closed. It must be closed.
 func (e *Engine) Peer(o PeerOptions) (*Peer, error) {
 	e.mu.Lock()
@@ -175,7 +184,7 @@ func (e *Engine) Peer(o PeerOptions) (*Peer, error) {
 	case e.closed:
 		return nil, lifecycle.ReasonShutdown
 	case len(e.peers) >= e.opts.MaxPeers:
-		return nil, lifecycle.ReasonLimit.With("%d WebRTC peers (MaxPeers)", e.opts.MaxPeers)
+		return nil, lifecycle.Reached("rtc.MaxPeers", e.opts.MaxPeers).With("%d WebRTC peers (MaxPeers)", e.opts.MaxPeers)
 	}
 	p, err := newPeer(e, o)
 	if err != nil {

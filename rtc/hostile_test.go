@@ -43,19 +43,24 @@ func TestHostileOffers(t *testing.T) {
 	for _, c := range []struct {
 		name, offer string
 		want        lifecycle.Reason // its zero value: any error
+		limit       string           // which is counted
 	}{
-		{"empty", "", lifecycle.Reason{}},
-		{"no SDP", "GET / HTTP/1.1\r\n\r\n", lifecycle.Reason{}},
-		{"huge", good + strings.Repeat("a=x:y\r\n", 10_000), lifecycle.ReasonTooBig},
-		{"10,000 candidates", good + strings.Repeat("a=candidate:1 1 udp 1 1.1.1.1 1 typ host\r\n", 1400), lifecycle.ReasonLimit},
-		{"many sections", good + strings.Repeat("m=video 9 UDP/TLS/RTP/SAVPF 96\r\n", 500), lifecycle.ReasonLimit},
-		{"cut off", good[:len(good)/2], lifecycle.Reason{}},
-		{"without fingerprint", strings.ReplaceAll(good, "a=fingerprint:", "a=nothing:"), lifecycle.Reason{}},
-		{"without credentials", strings.ReplaceAll(good, "a=ice-ufrag:", "a=nothing:"), lifecycle.Reason{}},
-		{"without password", strings.ReplaceAll(good, "a=ice-pwd:", "a=nothing:"), lifecycle.Reason{}},
+		{"empty", "", lifecycle.Reason{}, ""},
+		{"no SDP", "GET / HTTP/1.1\r\n\r\n", lifecycle.Reason{}, ""},
+		{"huge", good + strings.Repeat("a=x:y\r\n", 10_000), lifecycle.ReasonTooBig, "rtc.MaxSDP"},
+		{"10,000 candidates", good + strings.Repeat("a=candidate:1 1 udp 1 1.1.1.1 1 typ host\r\n", 1400), lifecycle.ReasonLimit, "rtc.MaxCandidates"},
+		{"many sections", good + strings.Repeat("m=video 9 UDP/TLS/RTP/SAVPF 96\r\n", 500), lifecycle.ReasonLimit, "rtc.MaxSections"},
+		{"cut off", good[:len(good)/2], lifecycle.Reason{}, ""},
+		{"without fingerprint", strings.ReplaceAll(good, "a=fingerprint:", "a=nothing:"), lifecycle.Reason{}, ""},
+		{"without credentials", strings.ReplaceAll(good, "a=ice-ufrag:", "a=nothing:"), lifecycle.Reason{}, ""},
+		{"without password", strings.ReplaceAll(good, "a=ice-pwd:", "a=nothing:"), lifecycle.Reason{}, ""},
 	} {
 		p := openPeer(t, e, PeerOptions{})
+		before := lifecycle.LimitsReached()[c.limit]
 		_, err := p.Answer(t.Context(), c.offer)
+		if n := lifecycle.LimitsReached()[c.limit] - before; c.limit != "" && (n != 1 || e.Bounds()[c.limit] == 0) {
+			t.Errorf("%s: %s, which is %d, was counted %d times", c.name, c.limit, e.Bounds()[c.limit], n)
+		}
 		if err == nil || !c.want.IsZero() && !errors.Is(err, c.want) || !strings.HasPrefix(err.Error(), "rtc: ") {
 			t.Errorf("%s: %v, want %s", c.name, err, c.want.Word)
 		}

@@ -423,7 +423,7 @@ func (p *Peer) AddCandidate(candidate string) error {
 	n := p.machine.remotes
 	p.mu.Unlock()
 	if n >= p.engine.opts.MaxCandidates {
-		return lifecycle.ReasonLimit.With("more than %d candidates (MaxCandidates)", p.engine.opts.MaxCandidates)
+		return lifecycle.Reached("rtc.MaxCandidates", p.engine.opts.MaxCandidates).With("more than %d candidates (MaxCandidates)", p.engine.opts.MaxCandidates)
 	}
 	if err := p.pc.AddICECandidate(webrtc.ICECandidateInit{Candidate: candidate}); err != nil {
 		return fmt.Errorf("rtc: candidate %.200q: %w", candidate, err)

@@ -8,8 +8,8 @@ import (
 	"hawser/lifecycle"
 )
 
-// maxSections bounds the media sections of a description: each one costs the stack a transceiver.
-const maxSections = 16
+// MaxSections bounds the media sections of a description: each one costs the stack a transceiver.
+const MaxSections = 16
 
 // described is what must be known of a description before the stack may have it.
 type described struct {
@@ -21,6 +21,7 @@ type described struct {
 // readSDP looks at a description, which may come from anybody, and refuses what is too large.
 func (o *Options) readSDP(text string) (d described, err error) {
 	if len(text) > o.MaxSDP {
+		lifecycle.CountReached("rtc.MaxSDP")
 		return d, lifecycle.ReasonTooBig.With("got %d bytes, want at most %d (MaxSDP)", len(text), o.MaxSDP)
 	}
 	sections, all := 0, 0
@@ -39,11 +40,11 @@ func (o *Options) readSDP(text string) (d described, err error) {
 			d.ufrag = line[len("a=ice-ufrag:"):]
 		}
 	}
-	if sections > maxSections {
-		return d, lifecycle.ReasonLimit.With("got %d media sections, want at most %d", sections, maxSections)
+	if sections > MaxSections {
+		return d, lifecycle.Reached("rtc.MaxSections", MaxSections).With("got %d media sections, want at most %d (MaxSections)", sections, MaxSections)
 	}
 	if all > o.MaxCandidates {
-		return d, lifecycle.ReasonLimit.With("got %d candidates, want at most %d (MaxCandidates)", all, o.MaxCandidates)
+		return d, lifecycle.Reached("rtc.MaxCandidates", o.MaxCandidates).With("got %d candidates, want at most %d (MaxCandidates)", all, o.MaxCandidates)
 	}
 	return d, nil
 }

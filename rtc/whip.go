@@ -268,6 +268,7 @@ func (s *HTTPSession) do(ctx context.Context, method, address string, header htt
 		return nil, "", err
 	}
 	if len(b) > limit {
+		lifecycle.CountReached("rtc.MaxSDP")
 		return nil, "", lifecycle.ReasonTooBig.With("the answer has more than %d bytes (MaxSDP)", limit)
 	}
 	for _, status := range want {

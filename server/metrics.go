@@ -18,6 +18,7 @@ import (
 	"hawser/lifecycle"
 	"hawser/rtc"
 	"hawser/session"
+	"hawser/stream"
 	"hawser/subject"
 )
 
@@ -210,10 +211,10 @@ func (s *Server) measureLimits(m *metrics) {
 	limits := map[string]float64{
 		"MaxSessions": float64(s.opts.MaxSessions), "MaxSessionsPerAddress": float64(s.opts.MaxSessionsPerAddress), "MaxSessionsPerUser": float64(s.opts.MaxSessionsPerUser),
 		"MaxCalls": float64(s.opts.MaxCalls), "MaxData": float64(s.opts.MaxData), "MaxHeldData": MaxHeldData, "MaxCodecSets": MaxCodecSets, "MaxSources": MaxSources, "MaxBody": MaxBody,
-		"MaxEarlyPosts": MaxEarlyPosts, "session.MaxMessage": session.DefaultMaxMessage, "subject.MaxMessage": float64(cmp.Or(max(s.opts.Subjects.MaxMessage, 0), subject.DefaultMaxMessage)), "auth.MaxCredentials": auth.MaxCredentials, "auth.MaxPassword": auth.MaxPassword, "auth.MaxHashing": auth.MaxHashing, "auth.MaxAsking": auth.MaxAsking,
+		"MaxEarlyPosts": MaxEarlyPosts, "MaxOfferRate": s.whip.perSecond, "MaxSessionPeers": MaxSessionPeers, "MaxSessionOffers": MaxSessionOffers, "stream.MaxTracks": stream.MaxTracks, "session.MaxMessage": session.DefaultMaxMessage, "subject.MaxMessage": float64(cmp.Or(max(s.opts.Subjects.MaxMessage, 0), subject.DefaultMaxMessage)), "auth.MaxCredentials": auth.MaxCredentials, "auth.MaxPassword": auth.MaxPassword, "auth.MaxHashing": auth.MaxHashing, "auth.MaxAsking": auth.MaxAsking,
 		"auth.MaxRules": auth.MaxRules, "auth.MaxRemoteBody": auth.MaxRemoteBody,
 	}
-	for _, bounds := range []map[string]int{s.rtmp.Bounds(), s.hooks.Bounds()} {
+	for _, bounds := range []map[string]int{s.rtmp.Bounds(), s.hooks.Bounds(), s.rtc.Bounds()} {
 		for name, most := range bounds {
 			limits[name] = float64(most)
 		}

@@ -238,6 +238,7 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, want, header s
 	var tooBig *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooBig):
+		lifecycle.CountReached("rtc.MaxSDP")
 		s.httpError(w, lifecycle.ReasonTooBig.With("body: more than %d bytes (MaxSDP)", most))
 	case err != nil:
 		s.httpError(w, lifecycle.ReasonBadRequest.With("body: %v", err))
@@ -248,7 +249,7 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, want, header s
 // postRTC makes a peer for an offer (RFC 9725 section 4.2).
 func (s *Server) postRTC(w http.ResponseWriter, r *http.Request, t rtcTarget) {
 	if !s.whip.take(remoteAddr(r), time.Now()) {
-		why := lifecycle.ReasonLimit.With("MaxOfferRate is %g a second", s.whip.perSecond)
+		why := lifecycle.Reached("MaxOfferRate", s.whip.perSecond).With("MaxOfferRate is %g a second", s.whip.perSecond)
 		s.logRefusal(r, t.role.action(), t.path, why)
 		w.Header().Set("Retry-After", "1")
 		s.writeError(w, http.StatusTooManyRequests, why)

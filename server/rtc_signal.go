@@ -17,8 +17,8 @@ import (
 const (
 	// MaxSessionPeers bounds the WebRTC peers of one session (reason limit).
 	MaxSessionPeers = 32
-	// maxSessionOffers bounds the offers of one session, maxSessionViews what it says of how it sees its peers; both a second. More views are left out.
-	maxSessionOffers = 10
+	// MaxSessionOffers bounds the offers of one session, maxSessionViews what it says of how it sees its peers; both a second. More views are left out.
+	MaxSessionOffers = 10
 	maxSessionViews  = 20
 	// maxViewText bounds what of a client's word goes into an event, in bytes.
 	maxViewText = 1000
@@ -184,7 +184,11 @@ func (sp *sessionPeers) offer(c *sessionConn, k peerKey, offer string) {
 	sp.mu.Unlock()
 	refuse := func(why lifecycle.Reason) { c.signalOut(k, signalOut{"close": why}) }
 	if !rated || p == nil && count >= MaxSessionPeers {
-		why := lifecycle.ReasonLimit.With("%d offers a second and %d peers are allowed", maxSessionOffers, MaxSessionPeers)
+		limit, most := "MaxSessionPeers", MaxSessionPeers
+		if !rated {
+			limit, most = "MaxSessionOffers", MaxSessionOffers
+		}
+		why := lifecycle.Reached(limit, most).With("%d offers a second and %d peers are allowed", MaxSessionOffers, MaxSessionPeers)
 		c.life.Event(lifecycle.Event{Kind: "refuse", Path: k.path, Detail: k.role.String(), Reason: why})
 		refuse(why)
 		return
@@ -352,7 +356,7 @@ func (m *memory) peersOf(c *sessionConn) *sessionPeers {
 	defer m.mu.Unlock()
 	sp := m.peers[c.id]
 	if sp == nil {
-		sp = &sessionPeers{server: c.server, conn: c, offers: bucket{perSecond: maxSessionOffers}, views: bucket{perSecond: maxSessionViews}}
+		sp = &sessionPeers{server: c.server, conn: c, offers: bucket{perSecond: MaxSessionOffers}, views: bucket{perSecond: maxSessionViews}}
 		m.peers[c.id] = sp
 	}
 	return sp

@@ -191,7 +191,7 @@ func TestSignalFaults(t *testing.T) {
 	if why := w.peerClosed("/live/c"); why.Word != "unsupported" || !strings.Contains(why.Text, "BUNDLE") {
 		t.Errorf("a bad offer: %v", why)
 	}
-	for range maxSessionOffers {
+	for range MaxSessionOffers {
 		w.signal("/live/nobody", map[string]string{"offer": "v=0\r\n"})
 	}
 	for {

@@ -95,10 +95,10 @@ func (s *Stream) claimed(c Claim) (*Publisher, error) {
 // Stream returns the stream that is published.
 func (p *Publisher) Stream() *Stream { return p.stream }
 
-// SetTrack announces a track or its new codec parameters; they hold from the next frame on. More than 32 tracks are refused with lifecycle.ReasonLimit.
+// SetTrack announces a track or its new codec parameters; they hold from the next frame on. More than MaxTracks are refused with lifecycle.ReasonLimit.
 func (p *Publisher) SetTrack(t media.Track) error {
-	if t.ID < 1 || t.ID > maxTracks {
-		return lifecycle.ReasonLimit.With("stream: track %d: want 1 to %d", t.ID, maxTracks)
+	if t.ID < 1 || t.ID > MaxTracks {
+		return lifecycle.Reached("stream.MaxTracks", MaxTracks).With("stream: track %d: want 1 to %d", t.ID, MaxTracks)
 	}
 	p.stream.mu.Lock()
 	defer p.stream.mu.Unlock()
@@ -161,7 +161,7 @@ func (p *Publisher) writableLocked(f media.Frame) error {
 	switch {
 	case p.closed:
 		return p.why.With("stream: publish %q: closed: %v", p.stream.path, p.why)
-	case f.Track < 1 || f.Track > maxTracks || !slices.ContainsFunc(p.tracks, func(t media.Track) bool { return t.ID == f.Track }):
+	case f.Track < 1 || f.Track > MaxTracks || !slices.ContainsFunc(p.tracks, func(t media.Track) bool { return t.ID == f.Track }):
 		return lifecycle.ReasonBadRequest.With("stream: frame of track %d, which was not announced", f.Track)
 	}
 	return nil

@@ -14,8 +14,8 @@ const (
 	maxBack = time.Second
 	// maxAhead is how far a late frame of the time base before may seem to be ahead before it is given its own time again.
 	maxAhead = 5 * time.Second
-	// maxTracks bounds the tracks of one stream.
-	maxTracks = 32
+	// MaxTracks bounds the tracks of one stream.
+	MaxTracks = 32
 )
 
 // retimer moves one publisher's timestamps onto the stream's time. All tracks are moved together, so that what belonged together still does; within a track
@@ -23,7 +23,7 @@ const (
 type retimer struct {
 	shift, before time.Duration // added to the publisher's timestamps now, and in the time base before
 	base          time.Duration // where the present time base begins; sound of an earlier time is left out
-	last          [maxTracks + 1]time.Duration
+	last          [MaxTracks + 1]time.Duration
 }
 
 // newRetimer makes one for a stream that has no frames yet.

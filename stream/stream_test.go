@@ -268,7 +268,7 @@ func TestWriteOfAnUnknownTrack(t *testing.T) {
 	if err := p.Write(media.Frame{Track: 7, Kind: media.Video}); !errors.Is(err, lifecycle.ReasonBadRequest) {
 		t.Errorf("got %v, want bad_request", err)
 	}
-	if err := p.SetTrack(media.Track{ID: maxTracks + 1}); !errors.Is(err, lifecycle.ReasonLimit) {
+	if err := p.SetTrack(media.Track{ID: MaxTracks + 1}); !errors.Is(err, lifecycle.ReasonLimit) {
 		t.Errorf("got %v, want limit", err)
 	}
 }
