@@ -115,7 +115,9 @@ func TestAllSevenStates(t *testing.T) {
 		t.Fatal(err)
 	}
 	agree(t, k, s, offer)
-	atServer.until(t, failed+" checking connected completed")
+	for _, end := range []*seen{atServer, atClient} { // each by its own clock
+		end.until(t, failed+" checking connected completed")
+	}
 	s.Close(lifecycle.ReasonEjected)
 	const all = failed + " checking connected completed closed"
 	atServer.until(t, all)
