@@ -36,3 +36,18 @@ func TestCodecsChange(t *testing.T) {
 		}
 	}
 }
+
+// TestSimulcastPublisher lets a browser send its picture three times at once. That is declined: it sends one, and a viewer gets it.
+func TestSimulcastPublisher(t *testing.T) {
+	t.Parallel()
+	n, s := network(t, lab.Options{})
+	publisher, player := open(t, n.Client, "chromium"), open(t, n.Client, "chromium")
+	encodings := []map[string]any{{"rid": "f"}, {"rid": "h", "scaleResolutionDownBy": 2}, {"rid": "q", "scaleResolutionDownBy": 4}}
+	publisher.do("publish", map[string]any{"url": s.url(labPath + "/whip"), "video": "VP8", "trickle": true, "encodings": encodings}, new(struct{}))
+	s.awaitLive(labPath)
+	player.do("play", map[string]any{"url": s.url(labPath + "/whep")}, new(struct{}))
+	var got rtcReport
+	player.do("frames", map[string]any{"n": rtcFrames}, &got)
+	got.decoded(t, "VP8")
+	t.Logf("%+v", got.Video)
+}

@@ -71,12 +71,12 @@ async function negotiate(pc, { url, token, trickle }) {
   return text;
 }
 
-/** Sends the camera and the microphone, which are fakes, with the codec that is asked for. */
+/** Sends the camera and the microphone, which are fakes, with the codec that is asked for; with encodings, the picture several times at once (simulcast). */
 async function publish(o) {
   const pc = new RTCPeerConnection(o.config);
   const media = await navigator.mediaDevices.getUserMedia({ video: { width: o.width ?? 640, height: o.height ?? 360, frameRate: 30 }, audio: true });
   for (const track of media.getTracks()) {
-    const transceiver = pc.addTransceiver(track, { direction: "sendonly", streams: [media] });
+    const transceiver = pc.addTransceiver(track, { direction: "sendonly", streams: [media], ...(track.kind === "video" && o.encodings ? { sendEncodings: o.encodings } : {}) });
     const all = RTCRtpSender.getCapabilities(track.kind).codecs;
     const wanted = all.filter((c) => c.mimeType.toLowerCase() === (track.kind === "video" ? `video/${o.video}` : "audio/opus").toLowerCase());
     if (wanted.length === 0) throw new Error(`this browser does not send ${o.video}: ${all.map((c) => c.mimeType)}`);

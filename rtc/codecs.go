@@ -62,13 +62,9 @@ func newCodecs(send []media.Codec) (*codecs, error) {
 		}
 	}
 	for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo, webrtc.RTPCodecTypeAudio} {
-		for _, uri := range []string{sdp.TransportCCURI, sdp.SDESMidURI} {
-			if uri == sdp.SDESMidURI && len(send) > 0 {
-				continue
-			}
-			if err := m.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: uri}, kind); err != nil {
-				return nil, err
-			}
+		// Not that of the MID: with it the stack takes no stream whose SSRC no description has, unless it is one of simulcast; without it, payload types tell them apart.
+		if err := m.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: sdp.TransportCCURI}, kind); err != nil {
+			return nil, err
 		}
 	}
 	var inter interceptor.Registry // what costs memory and time for each packet; senders do without

@@ -285,7 +285,8 @@ func (p *Peer) late() {
 }
 
 // Answer takes the other side's offer and returns the answer. Another one on the same peer renegotiates, or restarts ICE when the offer has new credentials (RFC 8445 section 9).
-// Without PeerOptions.OnCandidate it waits until our own addresses are known, at most Options.GatherTimeout. Offers without BUNDLE, rtcp-mux or SAVPF are refused (reason unsupported).
+// Without PeerOptions.OnCandidate it waits until our own addresses are known, at most Options.GatherTimeout. Offers without BUNDLE, rtcp-mux or SAVPF are refused (reason unsupported). Simulcast is
+// declined: one picture is enough for who sends it on as it is.
 func (p *Peer) Answer(ctx context.Context, offer string) (answer string, err error) {
 	p.negotiating.Lock()
 	defer p.negotiating.Unlock()
@@ -370,6 +371,7 @@ func (p *Peer) remote(t webrtc.SDPType, text string) error {
 		if err := p.checkOffer(text); err != nil {
 			return fmt.Errorf("rtc: %s: %w", t, err)
 		}
+		text = withoutSimulcast(text)
 		if d := p.pc.CurrentRemoteDescription(); d != nil && s.ufrag != firstValue(d.SDP, "ice-ufrag") {
 			p.restarts()
 		}

@@ -111,6 +111,20 @@ func (p *Peer) checkOffer(sdp string) error {
 	return nil
 }
 
+// withoutSimulcast returns an offer without what says that several encodings of one picture could be sent (RFC 8853 section 5.1): answered like this, one is.
+func withoutSimulcast(offer string) string {
+	if !strings.Contains(offer, "a=simulcast:") {
+		return offer
+	}
+	var b strings.Builder
+	for line := range strings.Lines(offer) {
+		if !strings.HasPrefix(line, "a=simulcast:") && !strings.HasPrefix(line, "a=rid:") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
 // withDirections returns an answer that says of each section what will come of it: the stack would send where it has nothing to send, and receive what nobody takes. A section without either stands nevertheless: it may
 // be the first of the bundle, whose transport is that of all.
 func withDirections(answer string, receives bool) string {

@@ -101,6 +101,30 @@ func TestRTCOddOffers(t *testing.T) {
 	until(t, "no peer is left", func() bool { return r.RTCPeers() == 0 })
 }
 
+// A publisher whose offer does not name its SSRCs, which it need not (RFC 8829 section 5.2.1), and one that offers several encodings.
+func TestWHIPUndeclared(t *testing.T) {
+	r := serve(t, withRTC())
+	track, _ := h264Clip(t)
+	ssrc, last := regexp.MustCompile("a=ssrc.*\r\n"), regexp.MustCompile("m=audio")
+	for path, change := range map[string]func(string) string{
+		"/live/undeclared": func(sdp string) string { return ssrc.ReplaceAllString(sdp, "") },
+		"/live/simulcast": func(sdp string) string {
+			return last.ReplaceAllString(ssrc.ReplaceAllString(sdp, ""), "a=rid:f send\r\na=rid:q send\r\na=simulcast:send f;q\r\nm=audio")
+		},
+	} {
+		c := newRTCClient(t, track, opusTrack())
+		resp, body := r.request(http.MethodPost, path+"/whip", change(c.offer()), "Content-Type", sdpType)
+		if resp.StatusCode != http.StatusCreated || strings.Contains(body, "simulcast") {
+			t.Fatalf("%s: %s\n%s", path, resp.Status, body)
+		}
+		if err := c.peer.SetAnswer(body); err != nil {
+			t.Fatal(err)
+		}
+		c.publishPlain()
+		until(t, "both tracks of "+path, func() bool { info, _ := r.Streams().Find(path); return len(info.Tracks) == 2 && info.Frames > 20 })
+	}
+}
+
 // Who has no credentials but in the address gets an address with them for the session, and may end it.
 func TestRTCTokenInAddress(t *testing.T) {
 	g := serveGuardedWith(t, withRTC(), "keys:\n"+keyEntry("k", "hk_key", "play /live/a"))
