@@ -88,14 +88,14 @@ export class LiveList {
   }
 }
 
-/** "H.264 640×360, AAC 48 kHz · 2 viewers · 1,200 kbps · 3:07" @param {LivePath} live @param {number} now */
+/** "H.264 640×360, AAC 48 kHz · 2 viewers · 1,200 kbit/s · 3:07" @param {LivePath} live @param {number} now */
 function describe(live, now) {
   const parts = [];
   if (live.tracks?.length) parts.push(live.tracks.map(trackName).join(", "));
   else parts.push("data");
   if (live.light && live.light !== "green") parts.push(live.light);
   if (live.viewers !== undefined) parts.push(live.viewers === 1 ? "1 viewer" : `${live.viewers} viewers`);
-  if (live.kbps) parts.push(`${Math.round(live.kbps).toLocaleString("en")} kbps`);
+  if (live.kbps) parts.push(`${Math.round(live.kbps).toLocaleString("en")} kbit/s`);
   if (live.since) parts.push(duration((now - live.since) / 1000));
   return parts.join(" · ");
 }

@@ -70,6 +70,7 @@ func TestFourteenStates(t *testing.T) {
 		t.Error(err)
 	}
 	c.Resume()
+	until(t, "the connection without credentials is gone", func() bool { return len(r.Sessions()) == 1 })
 	r.sessions.list()[0].carrier.CloseNow()
 	logins := 0 // the first one, after the pause, and after the break
 	for sc := range c.States(soon(t)) {
