@@ -31,7 +31,7 @@ type ladderSeen struct {
 	Numbers           map[string]string
 	Ends              [][]string
 	Before, After     []mark
-	Transport, Shot   string
+	Shot              string
 	Video             struct{ X, Y, Width, Height float64 }
 }
 
