@@ -31,7 +31,7 @@ type ladderSeen struct {
 	Numbers           map[string]string
 	Ends              [][]string
 	Before, After     []mark
-	Transport, Shot   string
+	Shot              string
 	Video             struct{ X, Y, Width, Height float64 }
 }
 
@@ -75,8 +75,8 @@ func TestLadderClimbs(t *testing.T) {
 	if rtc.FramesReceived < 60 || rtc.FramesDecoded*100 < rtc.FramesReceived*90 { // some are on their way
 		t.Errorf("%d of %d frames decoded, want 90 %%", rtc.FramesDecoded, rtc.FramesReceived)
 	}
-	if a.Transport != "websocket" || len(a.Switches) == 0 || !strings.HasPrefix(a.Switches[0], "websocket to webrtc: frames were decoded steadily for ") {
-		t.Errorf("first over %q, then %q", a.Transport, a.Switches)
+	if len(a.Switches) == 0 || !strings.HasPrefix(a.Switches[0], "websocket to webrtc: frames were decoded steadily for ") {
+		t.Errorf("the switches are %q", a.Switches)
 	}
 	if before, after := phase(t, a.Before), phase(t, a.After); math.Abs(math.Remainder(before-after, 60)) > 0.6 {
 		t.Errorf("media time is off by %.2f frames over WebRTC", math.Remainder(after-before, 60))
