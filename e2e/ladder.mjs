@@ -54,12 +54,11 @@ const report = async (page, o, more) => {
 /** Plays over the session until WebRTC has taken over, and then for a while: the marks in the pictures of both. */
 export async function climbs(page, o) {
   const before = await look(page, o.frames);
-  const transport = await page.evaluate(() => globalThis.hawser.player.transport);
   await page.waitForFunction(() => globalThis.hawser.player.transport === "webrtc", null, { timeout: PATIENCE });
   await page.waitForTimeout(1000);
   const after = await look(page, o.frames);
   await page.waitForTimeout(o.ms);
-  return report(page, o, { before, after, transport });
+  return report(page, o, { before, after });
 }
 
 /** Another player in the place of the page's own, which does without the sound that WebRTC does not carry: the data that comes with its frames, and what is in them. */
