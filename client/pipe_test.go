@@ -229,7 +229,7 @@ func TestConnectSaysWhyTheLoginFailed(t *testing.T) {
 		if got := course(c); got != "connecting, connected, login_failed unauthorized, disconnected unauthorized" {
 			t.Error(got)
 		}
-		if _, err := c.Subscribe(t.Context(), "/a", nil); !errors.Is(err, lifecycle.ReasonLost) {
+		if _, err := c.Subscribe(t.Context(), "/a", nil); !errors.Is(err, lifecycle.ReasonUnauthorized) {
 			t.Error(err)
 		}
 		if _, err := c.Publish(t.Context(), "/a", 1, nil); err == nil || err.Error() != `client: publish "/a": lost: not connected` {

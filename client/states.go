@@ -83,6 +83,18 @@ func (h *history) now() (session.State, uint64, <-chan struct{}) {
 	return h.state, h.next, h.changed
 }
 
+// offline is why the client is Disconnected: what the server has refused it for, or that it never tried or was closed.
+func (h *history) offline() lifecycle.Reason {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if n := len(h.kept); n > 0 {
+		if last := h.kept[n-1]; last.To == session.Disconnected && !last.Reason.IsZero() && !last.Reason.Is(lifecycle.ReasonDone) {
+			return last.Reason
+		}
+	}
+	return lifecycle.ReasonLost.With("not connected")
+}
+
 // State returns the present state.
 func (c *Client) State() session.State {
 	state, _, _ := c.states.now()
@@ -114,7 +126,7 @@ func (c *Client) States(ctx context.Context) iter.Seq[StateChange] {
 // Await returns nil as soon as the client is in the state. It fails when ctx ends, or when the client is or becomes Disconnected, with the reason.
 func (c *Client) Await(ctx context.Context, want session.State) error {
 	state, seq, _ := c.states.now()
-	err := error(lifecycle.ReasonLost.With("not connected"))
+	err := error(c.states.offline())
 	if state == want {
 		return nil
 	}

@@ -69,7 +69,7 @@ func (c *Client) follow(f func(m *session.Client) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.machine.State() == session.Disconnected {
-		return lifecycle.ReasonLost.With("not connected")
+		return c.states.offline()
 	}
 	err := f(c.machine)
 	c.settleLocked()
