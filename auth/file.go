@@ -19,7 +19,7 @@ import (
 // MaxCredentials bounds what somebody may bring to be known by, in bytes (reason too_big).
 const MaxCredentials = 8 << 10
 
-// File is an Authenticator by a file of users, keys, roles and rules, which can be read again at any time. All methods may run at once.
+// File is an Authenticator by a file of users, keys, roles and rules, which can be read again at any time; Open makes one. All methods may run at once.
 type File struct {
 	path   string
 	hasher hasher

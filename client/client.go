@@ -26,7 +26,7 @@ const (
 	KindTransport = "transport"
 )
 
-// Client is one session with one server out of a list. All methods may run at once.
+// Client is one session with one server out of a list, made by New. All methods may run at once.
 type Client struct {
 	o        Options
 	dial     func(ctx context.Context, server string) (w wire, transport string, err error)

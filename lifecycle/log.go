@@ -21,7 +21,7 @@ const LogLive = math.MaxUint64
 // eventBatch is how many events an observer takes from the log under one lock.
 const eventBatch = 32
 
-// Log is the event log: a bounded ring of events and the connections that are there now. All methods may run at once; those of a nil Log do nothing, so a
+// Log is the event log: a bounded ring of events and the connections that are there now; NewLog makes one. All methods may run at once; those of a nil Log do nothing, so a
 // package that is used alone needs none.
 type Log struct {
 	events *ring.Ring[Event]

@@ -7,7 +7,7 @@ import (
 
 const notArmed = -1
 
-// Cursor is a position in a ring. All methods may run at once with each other and with the ring's writer, but a position makes sense to one reader at a time.
+// Cursor is a position in a ring, made by its Cursor or Place. All methods may run at once with each other and with the ring's writer, but a position makes sense to one reader at a time.
 type Cursor[T any] struct {
 	ring *Ring[T]
 

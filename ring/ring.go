@@ -63,7 +63,7 @@ type waiting[T any] struct {
 	waker  Waker
 }
 
-// Ring is a bounded log of immutable items. All methods may run at once.
+// Ring is a bounded log of immutable items, made by New. All methods may run at once.
 type Ring[T any] struct {
 	epoch uint64
 

@@ -92,7 +92,7 @@ func (o *DialOptions) filled() DialOptions {
 	return f
 }
 
-// Client is a connection to a server, to publish or play one stream. All methods may run at once, but Publish, Play and Messages
+// Client is a connection to a server, to publish or play one stream, made by Dial. All methods may run at once, but Publish, Play and Messages
 // one at a time.
 type Client struct {
 	url       *url.URL
