@@ -342,13 +342,15 @@ func (s *Server) Serve(ctx context.Context, httpListener, rtmpListener net.Liste
 	}
 	s.describe(rtmpListener)
 	if rtmpListener != nil {
-		running.Go(func() { fail(s.rtmp.Serve(ctx, rtmpListener)) })
+		running.Go(func() {
+			fail(s.rtmp.Serve(ctx, &tellingListener{Listener: rtmpListener, log: s.log, protocol: "rtmp"}))
+		})
 	}
 	web := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, ErrorLog: slog.NewLogLogger(s.opts.Logger.Handler(), slog.LevelDebug)}
 	(&garbage{log: s.log}).watch(web)
 	if httpListener != nil {
 		running.Go(func() {
-			if err := web.Serve(httpListener); !errors.Is(err, http.ErrServerClosed) {
+			if err := web.Serve(&tellingListener{Listener: httpListener, log: s.log, protocol: "http"}); !errors.Is(err, http.ErrServerClosed) {
 				fail(fmt.Errorf("server: http: %w", err))
 			}
 		})
