@@ -198,6 +198,9 @@ func (j *journal) commit() error {
 			j.hub.o.Log.Add(lifecycle.Event{Kind: EventStore, Protocol: "subject", State: "failed", Light: lifecycle.Red, Reason: why})
 		}
 		j.failed = true
+		if errno, ok := errors.AsType[syscall.Errno](err); ok { // where it happened is the operator's
+			why = diskReason(errno)
+		}
 		err = why
 	}
 	return err
