@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/turn/v5"
@@ -88,7 +89,11 @@ func (e *Engine) openTURN(o TURNOptions) (t *turnServer, err error) {
 	}
 	config := turn.ServerConfig{Realm: o.Realm, LoggerFactory: e.log, AuthHandler: turn.LongTermTURNRESTAuthHandler(o.Secret, e.log)}
 	most := int(o.MaxPort) - int(o.MinPort) + 1
-	config.QuotaHandler = func(string, string, net.Addr) bool { return t.server == nil || t.server.AllocationCount() < most }
+	var running atomic.Pointer[turn.Server] // it answers before it is known here
+	config.QuotaHandler = func(string, string, net.Addr) bool {
+		server := running.Load()
+		return server == nil || server.AllocationCount() < most
+	}
 	var opened []interface{ Close() error }
 	defer func() {
 		if err != nil {
@@ -116,6 +121,7 @@ func (e *Engine) openTURN(o TURNOptions) (t *turnServer, err error) {
 		t.urls = append(t.urls, "turn:"+net.JoinHostPort(o.Host, strconv.Itoa(c.Addr().(*net.TCPAddr).Port))+"?transport=tcp")
 	}
 	t.server, err = turn.NewServer(config)
+	running.Store(t.server)
 	return t, err
 }
 
