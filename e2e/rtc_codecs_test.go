@@ -48,6 +48,6 @@ func TestSimulcastPublisher(t *testing.T) {
 	player.do("play", map[string]any{"url": s.url(labPath + "/whep")}, new(struct{}))
 	var got rtcReport
 	player.do("frames", map[string]any{"n": rtcFrames}, &got)
-	got.decoded(t, "VP8")
+	got.decoded(t, "VP8", busyPercent)
 	t.Logf("%+v", got.Video)
 }

@@ -13,15 +13,18 @@ import (
 // rtcFrames is how many frames a player must have decoded before a test looks at its numbers: some seconds of them.
 const rtcFrames = 120
 
-// decoded checks that a browser shows what it receives.
-func (r *rtcReport) decoded(t *testing.T, codec string) {
+// busyPercent is how much of what it receives a browser decodes at least that shares the machine with others.
+const busyPercent = 90
+
+// decoded checks that a browser shows what it receives: so much of it at least.
+func (r *rtcReport) decoded(t *testing.T, codec string, percent int) {
 	t.Helper()
 	v := r.Video
 	if !strings.EqualFold(v.MimeType, "video/"+codec) {
 		t.Errorf("the picture is %q, want %s", v.MimeType, codec)
 	}
-	if v.FramesDecoded < rtcFrames || float64(v.FramesDecoded) < 0.98*float64(v.FramesBefore) {
-		t.Errorf("%d of %d frames decoded", v.FramesDecoded, v.FramesBefore)
+	if v.FramesDecoded < rtcFrames || 100*v.FramesDecoded < percent*v.FramesBefore {
+		t.Errorf("%d of %d frames decoded, want %d %%", v.FramesDecoded, v.FramesBefore, percent)
 	}
 	if v.FrameWidth == 0 || v.FrameHeight == 0 {
 		t.Errorf("the picture is %dx%d", v.FrameWidth, v.FrameHeight)
@@ -65,7 +68,7 @@ func TestChromiumToChromium(t *testing.T) {
 			var got, sent rtcReport
 			player.do("frames", map[string]any{"n": rtcFrames}, &got)
 			publisher.do("report", nil, &sent)
-			got.decoded(t, codec)
+			got.decoded(t, codec, busyPercent)
 			got.heard(t)
 			t.Logf("sent %d frames; player %v over %s - %s: %+v", sent.Video.FramesSent, got.words(), got.Pair.Local, got.Pair.Remote, got.Video)
 			for _, b := range []*browser{player, publisher} {
@@ -90,7 +93,7 @@ func TestRTMPToChromium(t *testing.T) {
 	player.do("play", map[string]any{"url": s.url(path + "/whep"), "trickle": true}, new(struct{}))
 	var got rtcReport
 	player.do("frames", map[string]any{"n": 300}, &got)
-	got.decoded(t, "H264")
+	got.decoded(t, "H264", 98)
 	if v := got.Video; v.FrameWidth != 320 || v.FrameHeight != 180 || v.PacketsLost > 0 {
 		t.Errorf("%dx%d with %d packets lost", v.FrameWidth, v.FrameHeight, v.PacketsLost)
 	}
@@ -132,7 +135,7 @@ func TestFirefoxPlays(t *testing.T) {
 	player.do("play", map[string]any{"url": s.url(path + "/whep"), "trickle": true}, new(struct{}))
 	var got rtcReport
 	player.do("frames", map[string]any{"n": rtcFrames}, &got)
-	got.decoded(t, "VP8")
+	got.decoded(t, "VP8", busyPercent)
 	got.heard(t)
 	t.Logf("%v %+v", got.words(), got.Video)
 }
@@ -176,7 +179,7 @@ func TestPaths(t *testing.T) {
 			player.do("play", map[string]any{"url": s.url(path + "/whep"), "trickle": true, "config": c.config}, new(struct{}))
 			var got rtcReport
 			player.do("frames", map[string]any{"n": rtcFrames}, &got)
-			got.decoded(t, "H264")
+			got.decoded(t, "H264", busyPercent)
 			t.Logf("%s - %s", got.Pair.Local, got.Pair.Remote)
 			if !strings.HasPrefix(got.Pair.Local, c.pair) {
 				t.Errorf("the pair is %s - %s, want %s", got.Pair.Local, got.Pair.Remote, c.pair)
@@ -203,7 +206,7 @@ func TestRestart(t *testing.T) {
 			}
 			player.do("restart", nil, new(struct{}))
 			player.do("frames", map[string]any{"n": before.Video.FramesDecoded + 2*rtcFrames}, &after)
-			after.decoded(t, "H264")
+			after.decoded(t, "H264", busyPercent)
 			t.Logf("%s, then %s; %v", before.Pair.Local, after.Pair.Local, after.words())
 			if after.Pair.Local == before.Pair.Local || after.ETag == before.ETag {
 				t.Errorf("the pair is still %s - %s, the ETag %s", after.Pair.Local, after.Pair.Remote, after.ETag)
@@ -264,7 +267,7 @@ func TestPeersOfOthers(t *testing.T) {
 				player.do("play", map[string]any{"url": s.url(path + "/whep"), "trickle": true}, new(struct{}))
 				var got rtcReport
 				player.do("frames", map[string]any{"n": rtcFrames}, &got)
-				got.decoded(t, codec)
+				got.decoded(t, codec, busyPercent)
 				got.heard(t)
 				for _, p := range []*program{plays, publisher} {
 					states, last := p.said()
