@@ -282,7 +282,8 @@ func testHTTP2Context(t *testing.T) {
 
 // A peer that takes nothing is given up after WriteTimeout, and holds up nobody for longer than its context.
 func testHTTP2Slow(t *testing.T) {
-	const timeout = 200 * time.Millisecond
+	const timeout = 2 * time.Second
+	payload := make([]byte, 64<<10) // little enough to be masked long before its context ends, on a busy machine too
 	for _, server := range []bool{true, false} {
 		c, peer := bothHTTP2(t, true, AcceptOptions{WriteTimeout: timeout}, DialOptions{WriteTimeout: timeout})
 		if server {
@@ -291,7 +292,7 @@ func testHTTP2Slow(t *testing.T) {
 		held := 0
 		for c.Err() == nil { // flow control ends it
 			ctx, cancel := context.WithTimeout(context.Background(), timeout/20)
-			if err := c.Write(ctx, BinaryMessage, make([]byte, 1<<20)); errors.Is(err, context.DeadlineExceeded) {
+			if err := c.Write(ctx, BinaryMessage, payload); errors.Is(err, context.DeadlineExceeded) {
 				held++
 			}
 			cancel()
