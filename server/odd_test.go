@@ -47,22 +47,28 @@ func TestOddTimes(t *testing.T) {
 			for i, f := range p.frames[:80] {
 				sent = append(sent, odd.change(i, f))
 			}
-			p.write(sent...)
-			for name, v := range map[string]*reader{"rtmp": viewer, "http-flv": flvViewer} {
-				last := map[media.Kind]time.Duration{}
-				for i, want := range sent {
+			viewers := map[string]*reader{"rtmp": viewer, "http-flv": flvViewer}
+			last := map[string]map[media.Kind]time.Duration{"rtmp": {}, "http-flv": {}}
+			arrives := func(i int) {
+				for name, v := range viewers {
 					f, err := v.frame()
 					if err != nil {
 						t.Fatalf("%s: frame %d: %v", name, i, err)
 					}
-					if f.Kind != want.Kind || string(f.Data) != string(want.Data) {
+					if want := sent[i]; f.Kind != want.Kind || string(f.Data) != string(want.Data) {
 						t.Fatalf("%s: frame %d is %v of %d bytes, want %v of %d", name, i, f.Kind, len(f.Data), want.Kind, len(want.Data))
 					}
-					if f.DTS < last[f.Kind] {
-						t.Errorf("%s: frame %d: %v goes back from %v to %v", name, i, f.Kind, last[f.Kind], f.DTS)
+					if before := last[name][f.Kind]; f.DTS < before {
+						t.Errorf("%s: frame %d: %v goes back from %v to %v", name, i, f.Kind, before, f.DTS)
 					}
-					last[f.Kind] = f.DTS
+					last[name][f.Kind] = f.DTS
 				}
+			}
+			p.write(sent[0]) // a viewer begins at the newest keyframe
+			arrives(0)
+			p.write(sent[1:]...)
+			for i := 1; i < len(sent); i++ {
+				arrives(i)
 			}
 		})
 	}
