@@ -25,6 +25,21 @@ var (
 var inputWords = map[string]input{"time": inTime, "remote": inRemote, "end": inRemoteEnd, "gathered": inGathered, "restart": inRestart, "checking": inChecking,
 	"connected": inConnected, "tcp": inPair, "silence": inSilence, "failed": inFailed, "close": inClose}
 
+// passes lets the time of a word such as "+2s" pass; false when it is another word.
+func passes(t *testing.T, word string, now *time.Time) bool {
+	t.Helper()
+	d, ok := strings.CutPrefix(word, "+")
+	if !ok {
+		return false
+	}
+	wait, err := time.ParseDuration(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	*now = now.Add(wait)
+	return true
+}
+
 func TestMachine(t *testing.T) {
 	for _, c := range []struct{ name, inputs, changes string }{
 		{"the usual course", "remote checking end gathered connected +1999ms time +1ms time", "checking@0s connected@0s completed@2s"},
@@ -53,12 +68,7 @@ func TestMachine(t *testing.T) {
 		m, now := newMachine(), zeroHour
 		var got []string
 		for _, word := range strings.Fields(c.inputs) {
-			if d, ok := strings.CutPrefix(word, "+"); ok {
-				wait, err := time.ParseDuration(d)
-				if err != nil {
-					t.Fatal(err)
-				}
-				now = now.Add(wait)
+			if passes(t, word, &now) {
 				continue
 			}
 			in, ok := inputWords[word]
@@ -159,12 +169,7 @@ func TestMachinePairs(t *testing.T) {
 		m, now := newMachine(), zeroHour
 		var got []string
 		for _, word := range strings.Fields(c.inputs) {
-			if d, ok := strings.CutPrefix(word, "+"); ok {
-				wait, err := time.ParseDuration(d)
-				if err != nil {
-					t.Fatal(err)
-				}
-				now = now.Add(wait)
+			if passes(t, word, &now) {
 				continue
 			}
 			in, pair := inputWords[word], overUDP
